@@ -33,6 +33,18 @@ class Odd(Options):
         """Say nothing of the data: every item lands on one point."""
 
 
+class OfPools(Odd):
+    """Learns from pools alone."""
+
+    uses: ClassVar[frozenset[Supervision]] = frozenset({"pools"})
+
+
+class OfPoolsAndPairs(Odd):
+    """Learns from all but sets."""
+
+    uses: ClassVar[frozenset[Supervision]] = frozenset({"pools", "pairs"})
+
+
 class Killed(Odd):
     """Its process is killed, as for want of memory."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from benchmark.odd_methods import Odd
+from benchmark.odd_methods import Odd, OfPools, OfPoolsAndPairs
 
-from setclip.benchmark import Cell
+from setclip.benchmark import ALL, Cell
 from setclip.methods import CCA, CLIP, Procrustes, Ridge, SetCLIP
 
 BASE = Cell("emoji", "disjoint", 50, 0, CCA())
@@ -20,6 +20,9 @@ BASE = Cell("emoji", "disjoint", 50, 0, CCA())
         {"condition": "overlapping"},
         {"condition": "sets"},
         {"condition": "shifted"},
+        {"condition": "damaged-sets"},
+        {"condition": "own"},
+        {"alone": True},
         {"pairs": 51},
         {"pairs": "all"},
         {"seed": 1},
@@ -54,6 +57,41 @@ def test_size_of_sets_decides_where_sets_are_seen() -> None:
     sets = replace(BASE, condition="sets")
     assert replace(sets, set_size=64).key != sets.key
     assert replace(BASE, set_size=64).key == BASE.key
+
+
+def test_sets_that_are_not_looked_at_are_overlapping_pools() -> None:
+    views = {
+        kind: Cell("d", kind, 50, 0, OfPoolsAndPairs(), set_size=8)
+        for kind in ("overlapping", "sets", "damaged-sets")
+    }
+    assert {k: c.view for k, c in views.items()} == {
+        "overlapping": "overlapping",
+        "sets": "overlapping",
+        "damaged-sets": "strays",
+    }
+    assert views["overlapping"].key == views["sets"].key != views["damaged-sets"].key
+    assert replace(views["damaged-sets"], set_size=64).key == views["damaged-sets"].key
+
+
+def test_damaged_sets_have_a_size() -> None:
+    damaged = replace(BASE, condition="damaged-sets")
+    assert damaged.view == "damaged-sets"
+    assert replace(damaged, set_size=64).key != damaged.key
+
+
+def test_a_method_that_ignores_pairs_has_one_result_for_all_their_numbers() -> None:
+    cells = [Cell("d", "disjoint", pairs, 0, OfPools()) for pairs in (0, 5, 500)]
+    assert {c.shown_pairs for c in cells} == {0}
+    assert len({c.key for c in cells}) == 1
+    assert replace(cells[0], seed=1).key != cells[0].key
+    assert replace(cells[0], pairs=ALL).key != cells[0].key
+
+
+def test_a_method_shown_the_pairs_alone_has_one_result_for_all_conditions() -> None:
+    kinds = ("disjoint", "overlapping", "sets", "damaged-sets", "shifted", "own")
+    cells = [Cell("d", kind, 50, 0, CCA(), alone=True) for kind in kinds]
+    assert {c.view for c in cells} == {"pairs"}
+    assert len({c.key for c in cells}) == 1
 
 
 def test_all_pairs_leave_nothing_for_a_condition() -> None:

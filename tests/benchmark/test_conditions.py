@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from benchmark.clouds import SMALL, small_data
+from benchmark.odd_methods import OfPools, OfPoolsAndPairs
 from numpy.typing import NDArray
 
 from setclip.benchmark import BenchmarkData, Cell
 from setclip.benchmark.cells import Condition
-from setclip.benchmark.conditions import GALLERY, draw
+from setclip.benchmark.conditions import GALLERY, NEAR, STRAYS, WRONG_IDS, draw
 from setclip.methods import CCA, Ridge
 
 DATA = small_data()
-KINDS: tuple[Condition, ...] = ("disjoint", "overlapping", "sets", "shifted")
+WITH_OWN = replace(
+    DATA,
+    x_pool=np.concatenate([DATA.x[:240], DATA.x[:200] + 9.0]),
+    y_pool=DATA.y[::-1] + 9.0,
+    x_sets=np.arange(440) // 10,
+    y_sets=np.full(240, 3),
+)
+KINDS: tuple[Condition, ...] = ("disjoint", "overlapping", "sets", "damaged-sets", "shifted")
 
 
 def rows_of(features: NDArray[np.float32], of: NDArray[np.float32]) -> list[int]:
@@ -79,6 +89,68 @@ def test_shifted_pools_have_other_shares_of_classes() -> None:
     shares = np.sort(counts[0] / (counts[0] + counts[1]))
     assert (shares[:2] < 0.4).all()
     assert (shares[2:] > 0.6).all()
+
+
+def test_damaged_sets_are_sets_with_strays_and_wrong_ids() -> None:
+    clean, damaged = (
+        draw(Cell("d", kind, 20, 4, CCA(), set_size=8), DATA).pools
+        for kind in ("sets", "damaged-sets")
+    )
+    items = len(clean.x_pool)
+    lost = 2 * items - len(damaged.x_pool) - len(damaged.y_pool)
+    assert lost == round(STRAYS * items)
+    for rows, before, ids, old, of in (
+        (damaged.x_pool, clean.x_pool, damaged.x_sets, clean.x_sets, DATA.x),
+        (damaged.y_pool, clean.y_pool, damaged.y_sets, clean.y_sets, DATA.y),
+    ):
+        true = dict(zip(rows_of(before, of), old.tolist(), strict=True))
+        wrong = sum(true[r] != s for r, s in zip(rows_of(rows, of), ids.tolist(), strict=True))
+        assert wrong == round(WRONG_IDS * len(rows))
+
+
+def test_damaged_sets_that_are_not_looked_at_are_pools_with_strays() -> None:
+    pools = draw(Cell("d", "damaged-sets", 20, 4, OfPoolsAndPairs()), DATA).pools
+    sets = draw(Cell("d", "damaged-sets", 20, 4, CCA()), DATA).pools
+    np.testing.assert_array_equal(pools.x_pool, sets.x_pool)
+    assert not len(pools.shared_sets)
+    assert len(sets.shared_sets)
+
+
+def test_a_method_that_ignores_pairs_gets_every_training_item_in_its_pools() -> None:
+    many, none = (draw(Cell("d", "disjoint", pairs, 4, OfPools()), DATA).pools for pairs in (50, 0))
+    assert many.n_pairs == none.n_pairs == 0
+    np.testing.assert_array_equal(many.x_pool, none.x_pool)
+    assert len(many.x_pool) + len(many.y_pool) == 180
+
+
+def test_own_pools_are_joined_by_what_is_hidden_and_never_resemble_the_test() -> None:
+    drawn = draw(Cell("d", "own", 20, 0, CCA()), WITH_OWN)
+    plain = draw(Cell("d", "disjoint", 20, 0, CCA()), DATA)
+    np.testing.assert_array_equal(drawn.pools.x_pairs, plain.pools.x_pairs)
+    hidden = len(plain.pools.x_pool)
+    np.testing.assert_array_equal(drawn.pools.x_pool[:hidden], plain.pools.x_pool)
+    added = drawn.pools.x_pool[hidden:]
+    assert WITH_OWN.x_pool is not None
+    assert 0 < len(added) < len(WITH_OWN.x_pool)
+    held = DATA.x[np.isin(DATA.groups, DATA.groups[drawn.test])]
+    unit, other = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (added, held))
+    assert (unit @ other.T).max() <= NEAR
+    kept = rows_of(added, WITH_OWN.x_pool)
+    assert drawn.pools.x_sets.tolist() == [-1] * hidden + [row // 10 for row in kept]
+    assert set(drawn.pools.y_sets.tolist()) == {-1, 3}
+
+
+def test_own_pools_may_be_of_one_side() -> None:
+    data = replace(DATA, x_pool=DATA.x[:5] + 9.0)
+    plain = draw(Cell("d", "disjoint", 20, 0, CCA()), DATA).pools
+    pools = draw(Cell("d", "own", 20, 0, CCA()), data).pools
+    assert len(pools.x_pool) == len(plain.x_pool) + 5
+    assert len(pools.y_pool) == len(plain.y_pool)
+
+
+def test_own_pools_need_unpaired_items() -> None:
+    with pytest.raises(ValueError, match="d brings no unpaired items of its own"):
+        draw(Cell("d", "own", 20, 0, CCA()), DATA)
 
 
 def test_a_method_of_pairs_is_shown_nothing_else() -> None:

@@ -51,7 +51,7 @@ def test_results_are_in_order_and_those_of_one_process(results: list[dict[str, A
     good = results[:3] + results[5:]
     asked = [(r["cell"]["condition"], r["cell"]["seed"], r["cell"]["label"]) for r in good]
     assert asked == [(c.condition, c.seed, c.name) for c in GOOD]
-    alone = run_cell(GOOD[-1], **vars(DATA["small"]))
+    alone = run_cell(GOOD[-1], DATA["small"])
     assert good[-1]["metrics"] == pytest.approx(alone["metrics"])
 
 

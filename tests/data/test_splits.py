@@ -236,6 +236,113 @@ def test_rows_name_the_items_of_the_pools(condition: Condition) -> None:
     assert items(pools.y_pool) == rows.y_pool.tolist()
 
 
+MANY = np.arange(3000)
+
+
+def faulty(*, strays: float = 0.0, wrong_ids: float = 0.0, set_size: int = 16, seed: int = 0):
+    return draw_rows_of_pools(
+        MANY,
+        pairs=40,
+        condition="sets",
+        set_size=set_size,
+        strays=strays,
+        wrong_ids=wrong_ids,
+        seed=seed,
+    )
+
+
+def true_sets(set_size: int, seed: int = 0) -> dict[int, int]:
+    clean = faulty(set_size=set_size, seed=seed)
+    return dict(zip(clean.x_pool.tolist(), clean.x_sets.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("set_size", [4, 16, 512])
+def test_strays_lose_one_side_and_nothing_else_changes(set_size: int) -> None:
+    clean, drawn = faulty(set_size=set_size), faulty(set_size=set_size, strays=0.2)
+    np.testing.assert_array_equal(drawn.pairs, clean.pairs)
+    no_x = np.setdiff1d(clean.x_pool, drawn.x_pool)
+    no_y = np.setdiff1d(clean.y_pool, drawn.y_pool)
+    assert len(no_x) + len(no_y) == round(0.2 * 2960)
+    assert not set(no_x) & set(no_y)
+    # Either side as likely: four standard deviations of a binomial of 592.
+    assert abs(len(no_x) - 296) < 4 * np.sqrt(592) / 2
+    for before, after in ((clean.x_pool, drawn.x_pool), (clean.y_pool, drawn.y_pool)):
+        np.testing.assert_array_equal(before[np.isin(before, after)], after)
+    true = true_sets(set_size)
+    assert drawn.x_sets.tolist() == [true[row] for row in drawn.x_pool.tolist()]
+    assert drawn.y_sets.tolist() == [true[row] for row in drawn.y_pool.tolist()]
+
+
+@pytest.mark.parametrize("set_size", [4, 16, 512])
+def test_wrong_ids_are_those_of_other_sets_in_equal_shares(set_size: int) -> None:
+    clean, drawn = faulty(set_size=set_size), faulty(set_size=set_size, wrong_ids=0.1)
+    true = true_sets(set_size)
+    for rows, before, ids in (
+        (drawn.x_pool, clean.x_pool, drawn.x_sets),
+        (drawn.y_pool, clean.y_pool, drawn.y_sets),
+    ):
+        np.testing.assert_array_equal(rows, before)
+        assert sum(true[r] != s for r, s in zip(rows.tolist(), ids.tolist(), strict=True)) == 296
+    assert set(drawn.x_sets) <= set(clean.x_sets)
+    wrong = clean.x_sets != drawn.x_sets
+    steps = (drawn.x_sets - clean.x_sets)[wrong] % len(set(clean.x_sets))
+    assert 0 not in steps
+    if set_size == 512:  # six sets: each of the five others about 59 times
+        counts = np.bincount(steps, minlength=6)
+        assert counts[0] == 0
+        assert abs(counts[1:] - 296 / 5).max() < 4 * np.sqrt(296 / 5)
+
+
+def test_both_faults_count_from_what_is_left() -> None:
+    drawn = faulty(strays=0.2, wrong_ids=0.1, seed=3)
+    again = faulty(strays=0.2, wrong_ids=0.1, seed=3)
+    for name, array in vars(drawn).items():
+        np.testing.assert_array_equal(array, vars(again)[name])
+    true = true_sets(16, seed=3)
+    wrong = sum(true[r] != s for r, s in zip(drawn.x_pool, drawn.x_sets, strict=True))
+    assert wrong == round(0.1 * len(drawn.x_pool))
+    other = faulty(strays=0.2, wrong_ids=0.1, seed=4)
+    assert set(other.x_pool.tolist()) != set(drawn.x_pool.tolist())
+
+
+def test_faults_at_their_ends() -> None:
+    none_matched = faulty(strays=1.0)
+    assert not set(none_matched.x_pool) & set(none_matched.y_pool)
+    assert len(none_matched.x_pool) + len(none_matched.y_pool) == 2960
+    true = true_sets(16)
+    all_wrong = faulty(wrong_ids=1.0)
+    assert all(true[r] != s for r, s in zip(all_wrong.x_pool, all_wrong.x_sets, strict=True))
+    one_set = faulty(wrong_ids=0.5, set_size=5000)
+    assert set(one_set.x_sets) == {0}
+
+
+def test_overlapping_pools_may_have_strays_and_are_those_of_the_sets() -> None:
+    sets = faulty(strays=0.2)
+    pools = draw_rows_of_pools(MANY, pairs=40, condition="overlapping", strays=0.2)
+    np.testing.assert_array_equal(pools.x_pool, sets.x_pool)
+    np.testing.assert_array_equal(pools.y_pool, sets.y_pool)
+    assert set(pools.x_sets) == {NO_SET}
+
+
+@pytest.mark.parametrize(
+    ("condition", "fault", "message"),
+    [
+        ("disjoint", {"strays": 0.1}, "disjoint pools, whose items are all strays"),
+        ("overlapping", {"wrong_ids": 0.1}, "overlapping pools, which have no set"),
+        ("sets", {"strays": 1.2}, "strays is 1.2, must lie between 0 and 1"),
+        ("sets", {"wrong_ids": -0.1}, "wrong_ids is -0.1, must lie between 0 and 1"),
+    ],
+)
+def test_faults_that_cannot_be_are_refused(
+    condition: Condition, fault: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        draw_rows_of_pools(MANY, pairs=40, condition=condition, **fault)
+    if message.startswith(condition):
+        with pytest.raises(ValueError, match=message):
+            draw_pools(X, Y, TRAIN, pairs=2, condition=condition, **fault)
+
+
 @pytest.mark.parametrize("condition", get_args(Condition))
 @pytest.mark.parametrize("pairs", [0, len(TRAIN)])
 def test_no_pairs_and_nothing_but_pairs(condition: Condition, pairs: int) -> None:

@@ -9,9 +9,14 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from setclip.methods import Method
 
-Condition = Literal["disjoint", "overlapping", "sets", "shifted"]
-View = Literal["disjoint", "overlapping", "sets", "shifted", "pairs"]
+Condition = Literal["disjoint", "overlapping", "sets", "damaged-sets", "shifted", "own"]
+View = Literal[
+    "disjoint", "overlapping", "strays", "sets", "damaged-sets", "shifted", "own", "pairs"
+]
 """What a method sees: the pools of a condition, or its pairs alone."""
+
+WITH_SETS: dict[Condition, View] = {"sets": "overlapping", "damaged-sets": "strays"}
+"""Conditions of drawn sets, with what is left of them where the sets are not looked at."""
 
 All = Literal["all"]
 PairCount = int | All
@@ -41,8 +46,10 @@ class Cell:
         seed: Of the split, the draw and the method.
         method: The configured method.
         label: What to call it in tables; by default its kind.
-        set_size: Items of a matched set; matters under "sets" alone.
+        set_size: Items of a matched set; matters under "sets" and "damaged-sets".
         test_fraction: Share of the items held out, by group.
+        alone: Show the method the pairs alone, whatever it could use: how a baseline that ignores
+            unpaired data is made of one that does not.
     """
 
     dataset: str
@@ -53,6 +60,7 @@ class Cell:
     label: str = ""
     set_size: int = 16
     test_fraction: float = TEST_FRACTION
+    alone: bool = False
 
     @property
     def name(self) -> str:
@@ -64,15 +72,25 @@ class Cell:
         """The least that tells the method what it may see.
 
         Cells of one view share their result: the same seed draws the same pairs in every
-        condition, and items of matched sets whose sets are not looked at are overlapping pools.
+        condition, and items of sets whose sets are not looked at are overlapping pools, with
+        strays where the sets are damaged.
         """
-        if self.pairs == ALL:
+        uses = self.method.uses
+        if self.pairs == ALL or self.alone or not uses & {"sets", "pools"}:
             return "pairs"
-        if self.condition == "sets" and "sets" in self.method.uses:
-            return "sets"
-        if "pools" not in self.method.uses:
-            return "pairs"
-        return "overlapping" if self.condition == "sets" else self.condition
+        if self.condition == "own" or (self.condition in WITH_SETS and "sets" in uses):
+            return self.condition
+        return WITH_SETS.get(self.condition, self.condition) if "pools" in uses else "pairs"
+
+    @property
+    def shown_pairs(self) -> PairCount:
+        """The number of pairs that the method's data are drawn with.
+
+        A method that ignores pairs has one result for all their numbers, that of no pair: every
+        training item is then in its pools.
+        """
+        ignored = self.pairs != ALL and "pairs" not in self.method.uses
+        return 0 if ignored else self.pairs
 
     @property
     def key(self) -> str:
@@ -85,10 +103,10 @@ class Cell:
         return {
             "dataset": self.dataset,
             "view": self.view,
-            "pairs": self.pairs,
+            "pairs": self.shown_pairs,
             "seed": self.seed,
             "method": self.method.model_dump(mode="json"),
-            "set_size": self.set_size if self.view == "sets" else None,
+            "set_size": self.set_size if self.view in WITH_SETS else None,
             "test_fraction": self.test_fraction,
         }
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from setclip.benchmark.cells import ALL, Cell
+from setclip.benchmark.cells import ALL, Cell, View
 from setclip.benchmark.data import BenchmarkData
-from setclip.data.pools import IntArray, Pools, make_pools
+from setclip.data.pools import FloatArray, IntArray, Pools, make_pools
+from setclip.data.splits import Condition as Drawn
 from setclip.data.splits import draw_pools, one_per_group, split_by_group
 
 GALLERY = 1000
@@ -16,6 +18,15 @@ GALLERY = 1000
 
 SHIFTED_SHARE = 0.8
 """Share of a shifted pool that comes from its own half of the classes."""
+
+STRAYS = 0.2
+"""Share of the items of damaged sets whose partner is missing."""
+
+WRONG_IDS = 0.1
+"""Share of the rows of damaged sets that are filed under another set."""
+
+NEAR = 0.9
+"""Cosine above which an unpaired item is too much like a test item to be shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,33 +40,81 @@ class Draw:
 def draw(cell: Cell, data: BenchmarkData) -> Draw:
     """Split by group and hide the pairing of the training items as the cell says.
 
-    The conditions are those of :func:`setclip.data.splits.draw_pools`, and *shifted*: disjoint
-    pools of which x draws most of its items from one half of the classes and y from the other.
-    Split and pairs depend on the seed alone.
+    The conditions are those of :func:`setclip.data.splits.draw_pools`, and *damaged sets*: sets
+    with strays and wrong ids; *shifted*: disjoint pools of which x draws most of its items from
+    one half of the classes and y from the other; *own*: disjoint pools joined by the unpaired
+    items and sets that came with the data. Split and pairs depend on the seed alone.
 
     Raises:
-        ValueError: More pairs than training items, or shifted pools of data without labels.
+        ValueError: More pairs than training items, shifted pools of data without labels, or own
+            pools of data that have none.
     """
-    train, test = split_by_group(data.groups, test_fraction=cell.test_fraction, seed=cell.seed)
-    test = one_per_group(test, data.groups, seed=cell.seed)
+    train, held = split_by_group(data.groups, test_fraction=cell.test_fraction, seed=cell.seed)
+    test = one_per_group(held, data.groups, seed=cell.seed)
     test = np.sort(np.random.default_rng(cell.seed).permutation(test)[:GALLERY])
-    return Draw(_draw_pools(cell, data, train), test)
+    return Draw(_draw_pools(cell, data, train, held), test)
 
 
-def _draw_pools(cell: Cell, data: BenchmarkData, train: IntArray) -> Pools:
-    pairs = len(train) if cell.pairs == ALL else int(cell.pairs)
+def _draw_pools(cell: Cell, data: BenchmarkData, train: IntArray, held: IntArray) -> Pools:
+    pairs = len(train) if cell.shown_pairs == ALL else int(cell.shown_pairs)
     if cell.view == "shifted":
         return _draw_shifted(cell, data, train, pairs)
+    if cell.view == "own":
+        return _draw_own(cell, data, train, held, pairs)
+    damaged = cell.view in ("damaged-sets", "strays")
     pools = draw_pools(
         data.x,
         data.y,
         train,
         pairs=pairs,
-        condition="disjoint" if cell.view == "pairs" else cell.view,
+        condition=_DRAWN[cell.view],
         set_size=cell.set_size,
+        strays=STRAYS if damaged else 0.0,
+        wrong_ids=WRONG_IDS if cell.view == "damaged-sets" else 0.0,
         seed=cell.seed,
     )
     return pools.without_pools() if cell.view == "pairs" else pools
+
+
+_DRAWN: dict[View, Drawn] = {
+    "pairs": "disjoint",
+    "disjoint": "disjoint",
+    "overlapping": "overlapping",
+    "strays": "overlapping",
+    "sets": "sets",
+    "damaged-sets": "sets",
+}
+
+
+def _draw_own(
+    cell: Cell, data: BenchmarkData, train: IntArray, held: IntArray, pairs: int
+) -> Pools:
+    """The pools that came with the data and, in halves, the items whose pairing is hidden."""
+    own = data.own
+    if own is None:
+        raise ValueError(
+            f"{cell.dataset} brings no unpaired items of its own: use the condition disjoint."
+        )
+    hidden = draw_pools(data.x, data.y, train, pairs=pairs, seed=cell.seed)
+    x_kept, y_kept = _unlike(own.x_pool, data.x[held]), _unlike(own.y_pool, data.y[held])
+    return make_pools(
+        hidden.x_pairs,
+        hidden.y_pairs,
+        x_pool=np.concatenate([hidden.x_pool, own.x_pool[x_kept]]),
+        y_pool=np.concatenate([hidden.y_pool, own.y_pool[y_kept]]),
+        x_sets=np.concatenate([hidden.x_sets, own.x_sets[x_kept]]),
+        y_sets=np.concatenate([hidden.y_sets, own.y_sets[y_kept]]),
+    )
+
+
+def _unlike(rows: FloatArray, held: FloatArray, block: int = 4096) -> npt.NDArray[np.bool_]:
+    """Which rows have no near-duplicate among the items held out."""
+    unit, others = (
+        z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-30) for z in (rows, held)
+    )
+    starts = range(0, len(unit), block)
+    near = [(unit[i : i + block] @ others.T > NEAR).any(axis=1) for i in starts]
+    return ~np.concatenate([np.zeros(0, dtype=bool), *near])
 
 
 def _draw_shifted(cell: Cell, data: BenchmarkData, train: IntArray, pairs: int) -> Pools:

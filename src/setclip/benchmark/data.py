@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,13 @@ import numpy.typing as npt
 from setclip.benchmark.planted import PLANTED, planted
 from setclip.data.atomic import replacing
 from setclip.data.datasets import load_dataset
-from setclip.data.pools import FloatArray, IntArray
+from setclip.data.pools import FloatArray, IntArray, Pools, make_pools
 from setclip.data.splits import near_duplicate_groups
 
 
 @dataclass(frozen=True, eq=False)
 class BenchmarkData:
-    """Matched items of two modalities.
+    """Matched items of two modalities, and unpaired ones if the data have them.
 
     Attributes:
         x: Features of the first modality, row-aligned with `y`. Shape [n, d_x].
@@ -27,12 +27,34 @@ class BenchmarkData:
         groups: Items of one group never stand on both sides of a split. Shape [n].
         labels: Category of each item, which shifted pools are made from; None if there is none.
             Shape [n].
+        x_pool: Items known only by x, for own pools; None if there is none. Shape [n_x, d_x].
+        y_pool: Items known only by y. Shape [n_y, d_y].
+        x_sets: Set of each row of `x_pool`, `NO_SET` for none. Shape [n_x].
+        y_sets: Set of each row of `y_pool`. Shape [n_y].
     """
 
     x: FloatArray
     y: FloatArray
     groups: IntArray
     labels: IntArray | None = None
+    x_pool: FloatArray | None = None
+    y_pool: FloatArray | None = None
+    x_sets: IntArray | None = None
+    y_sets: IntArray | None = None
+
+    @property
+    def own(self) -> Pools | None:
+        """The unpaired items that came with the data, None if there are none."""
+        if self.x_pool is None and self.y_pool is None:
+            return None
+        return make_pools(
+            self.x[:0],
+            self.y[:0],
+            x_pool=self.x_pool,
+            y_pool=self.y_pool,
+            x_sets=self.x_sets,
+            y_sets=self.y_sets,
+        )
 
     def __post_init__(self) -> None:
         rows = {"x": len(self.x), "y": len(self.y), "groups": len(self.groups)}
@@ -90,8 +112,12 @@ def load_data(name: str, *, progress: bool = True) -> BenchmarkData:
     dataset = load_dataset(name)
     x, y = dataset.features(progress=progress)
     groups = near_duplicate_groups(x, y, keys=[dataset.concepts])
-    labels = np.unique(dataset.labels, return_inverse=True)[1].astype(np.int64)
-    return BenchmarkData(x, y, groups, labels)
+    return BenchmarkData(x, y, groups, _numbered(dataset.labels))
+
+
+def _numbered(labels: Sequence[str]) -> IntArray | None:
+    names, numbers = np.unique(labels, return_inverse=True)
+    return numbers.astype(np.int64) if len(names) > 1 else None
 
 
 def load_all(

@@ -18,7 +18,7 @@ import numpy as np
 from setclip.benchmark.cells import Cell
 from setclip.benchmark.conditions import Draw, draw
 from setclip.benchmark.data import BenchmarkData
-from setclip.data.pools import FloatArray, IntArray
+from setclip.data.pools import FloatArray
 from setclip.evaluation import retrieval
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
@@ -30,17 +30,12 @@ FORMAT = 1
 KS = (1, 5, 10)
 
 
-def run_cell(
-    cell: Cell, x: FloatArray, y: FloatArray, groups: IntArray, labels: IntArray | None = None
-) -> Result:
+def run_cell(cell: Cell, data: BenchmarkData) -> Result:
     """Fit and measure one cell in this process.
 
     Args:
         cell: What to measure.
-        x: Features of the first modality. Shape [n, d_x].
-        y: Features of the second, row-aligned. Shape [n, d_y].
-        groups: Group of each item; groups stay whole in the split. Shape [n].
-        labels: Category of each item, for shifted pools. Shape [n].
+        data: The data that it names.
 
     Returns:
         JSON values. ``cell`` says what decided the result, ``cost`` what it cost; a fitted method
@@ -52,7 +47,7 @@ def run_cell(
     result: Result = {"format": FORMAT, "cell": cell.decisive(), "versions": versions()}
     journal = Journal()
     try:
-        drawn = draw(cell, BenchmarkData(x, y, groups, labels))
+        drawn = draw(cell, data)
         with _measured() as cost:
             model = cell.method.fit(drawn.pools, seed=cell.seed, journal=journal)
     except ValueError as error:
@@ -60,7 +55,7 @@ def run_cell(
     return result | {
         "supervision": drawn.pools.describe(),
         "gallery": len(drawn.test),
-        **_score(model, drawn, x, y),
+        **_score(model, drawn, data.x, data.y),
         "cost": vars(cost),
         "notes": journal.notes,
         "warnings": journal.warnings,

@@ -128,7 +128,7 @@ def _serve(pipe: Connection, homes: dict[str, Path]) -> None:
                 data[cell.dataset] = BenchmarkData.read(homes[cell.dataset])
             if hasattr(cell.method, "steps"):
                 _warm_up()
-            answer: Result | str = run_cell(cell, **vars(data[cell.dataset]))
+            answer: Result | str = run_cell(cell, data[cell.dataset])
         except Exception:
             answer = traceback.format_exc().strip()
         pipe.send(answer)

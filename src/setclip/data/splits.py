@@ -142,6 +142,8 @@ def draw_rows_of_pools(
     pairs: int,
     condition: Condition = "disjoint",
     set_size: int = 16,
+    strays: float = 0.0,
+    wrong_ids: float = 0.0,
     seed: int = 0,
 ) -> PoolRows:
     """Hide the pairing of training rows as one of the named conditions does.
@@ -151,15 +153,24 @@ def draw_rows_of_pools(
     gives both, in unrelated orders; *sets*, as overlapping, and it is known which `set_size`
     items belong together.
 
+    Real sets have faults. `strays` takes items away from one side, so that their partners are in
+    the set alone; `wrong_ids` files rows under another set. What remains is what the same seed
+    draws without faults, in the same order.
+
     Args:
         train: Rows that may be used.
         pairs: How many pairs stay known.
         condition: What is known about the others.
         set_size: Items of a set, on each side; the last set may be smaller.
+        strays: Share of the items that lose their x or their y, either as likely; not of
+            disjoint pools, where all have.
+        wrong_ids: Share of the rows of either side whose set is replaced by another, any as
+            likely; of sets alone. Where there is one set only, no id can be wrong.
         seed: Same seed, same pools; fewer pairs of one seed are a subset of more pairs.
 
     Raises:
-        ValueError: More pairs than rows, an unknown condition, or sets of no item.
+        ValueError: More pairs than rows, an unknown condition, sets of no item, or faults that the
+            condition cannot have.
     """
     if not 0 <= pairs <= len(train):
         raise ValueError(
@@ -171,6 +182,7 @@ def draw_rows_of_pools(
         )
     if set_size < 1:
         raise ValueError(f"set_size is {set_size}, must be 1 or more: try 16.")
+    _check_faults(condition, strays, wrong_ids)
     rng = np.random.default_rng(seed)
     order = rng.permutation(train)
     known, rest = order[:pairs], order[pairs:]
@@ -181,7 +193,46 @@ def draw_rows_of_pools(
         return PoolRows(known, x_rows, y_rows, none[: len(x_rows)], none[: len(y_rows)])
     x_order, y_order = rng.permutation(len(rest)), rng.permutation(len(rest))
     sets = np.arange(len(rest)) // set_size if condition == "sets" else np.full(len(rest), NO_SET)
-    return PoolRows(known, rest[x_order], rest[y_order], sets[x_order], sets[y_order])
+    # A generator of their own: faults change nothing else.
+    rng = np.random.default_rng([seed, 2])
+    no_x, no_y = _strays(len(rest), strays, rng)
+    x_order, y_order = x_order[~no_x[x_order]], y_order[~no_y[y_order]]
+    x_sets, y_sets = (_misfiled(sets[o], sets, wrong_ids, rng) for o in (x_order, y_order))
+    return PoolRows(known, rest[x_order], rest[y_order], x_sets, y_sets)
+
+
+def _check_faults(condition: Condition, strays: float, wrong_ids: float) -> None:
+    for name, share in (("strays", strays), ("wrong_ids", wrong_ids)):
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name} is {share}, must lie between 0 and 1: try 0.1.")
+    if strays and condition == "disjoint":
+        raise ValueError("strays are given for disjoint pools, whose items are all strays: use 0.")
+    if wrong_ids and condition != "sets":
+        raise ValueError(f"wrong_ids are given for {condition} pools, which have no set: use 0.")
+
+
+def _strays(
+    items: int, share: float, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which items lose their x and which their y."""
+    chosen = rng.permutation(items)[: round(share * items)]
+    loses_x = rng.random(len(chosen)) < 0.5
+    no_x, no_y = np.zeros((2, items), dtype=bool)
+    no_x[chosen[loses_x]] = True
+    no_y[chosen[~loses_x]] = True
+    return no_x, no_y
+
+
+def _misfiled(ids: IntArray, sets: IntArray, share: float, rng: np.random.Generator) -> IntArray:
+    """Replace a share of set ids by those of other sets."""
+    count = len(np.unique(sets))
+    chosen = rng.permutation(len(ids))[: round(share * len(ids))]
+    if count < 2 or not len(chosen):
+        return ids
+    wrong = ids.copy()
+    # Sets are numbered from 0 without gaps: any step short of a whole round ends in another set.
+    wrong[chosen] = (ids[chosen] + rng.integers(1, count, len(chosen))) % count
+    return wrong
 
 
 def draw_pools(
@@ -192,6 +243,8 @@ def draw_pools(
     pairs: int,
     condition: Condition = "disjoint",
     set_size: int = 16,
+    strays: float = 0.0,
+    wrong_ids: float = 0.0,
     seed: int = 0,
 ) -> Pools:
     """Features of :func:`draw_rows_of_pools`, whose arguments these are.
@@ -203,7 +256,17 @@ def draw_pools(
         pairs: How many pairs stay known.
         condition: What is known about the others.
         set_size: Items of a set.
+        strays: Share of the items that lose their x or their y.
+        wrong_ids: Share of the rows of either side that are filed under another set.
         seed: Same seed, same pools.
     """
-    rows = draw_rows_of_pools(train, pairs=pairs, condition=condition, set_size=set_size, seed=seed)
+    rows = draw_rows_of_pools(
+        train,
+        pairs=pairs,
+        condition=condition,
+        set_size=set_size,
+        strays=strays,
+        wrong_ids=wrong_ids,
+        seed=seed,
+    )
     return rows.pools(x, y)
