@@ -80,6 +80,61 @@ def test_second_derivatives_are_refused_rather_than_wrong() -> None:
         gradient.square().sum().backward()
 
 
+@every_form
+@pytest.mark.parametrize("block", [1, 4, 1024])
+@pytest.mark.parametrize("kept_rows", [0, 100], ids=["tiles recomputed", "tiles kept"])
+def test_with_a_memory_it_is_the_formula(
+    form: dict[str, object], block: int, kept_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("setclip.losses.kernels.KEPT_ROWS", kept_rows)
+    x, y = cloud(0, 6).requires_grad_(), cloud(1, 5).requires_grad_()
+    memory = {"memory_x": cloud(2, 4), "memory_y": cloud(3, 6)}
+    value = sdd(x, y, **memory, **form, block=block)
+    assert_same_value_and_gradient(value, reference.sdd(x, y, **memory, **form), (x, y))
+
+
+@every_form
+def test_gradcheck_with_a_memory(form: dict[str, object]) -> None:
+    x, y, memory = cloud(0, 4).requires_grad_(), cloud(1, 3).requires_grad_(), cloud(2, 5)
+    assert torch.autograd.gradcheck(
+        lambda a, b: sdd(a, b, memory_x=memory, memory_y=-memory, **form, block=3), (x, y)
+    )
+
+
+def test_a_memory_is_not_pulled_and_may_be_one_sided_or_empty() -> None:
+    x, y = cloud(0, 6).requires_grad_(), cloud(1, 5)
+    memory = cloud(2, 4).requires_grad_()
+    value = sdd(x, y, memory_x=memory)
+    torch.testing.assert_close(value, reference.sdd(x, y, memory_x=memory.detach()))
+    value.backward()
+    assert memory.grad is None
+    assert sdd(x, y, memory_x=cloud(2, 0), memory_y=cloud(2, 0)) == sdd(x, y)
+
+
+def test_a_memory_of_the_whole_pool_takes_the_noise_of_the_batch_away() -> None:
+    """The law that the memory is for: two draws from one distribution, compared more fairly."""
+    with_memory, without = [], []
+    for seed in range(4):
+        x, y, memory_x, memory_y = torch.randn(
+            4, 1000, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        )
+        batch = x[:50], y[:50]
+        without.append(sdd(*batch, normalise=True))
+        with_memory.append(sdd(*batch, normalise=True, memory_x=memory_x, memory_y=memory_y))
+    assert sum(with_memory) < 0.3 * sum(without)
+
+
+def test_a_memory_belongs_to_no_set() -> None:
+    x, sets = cloud(0, 4), torch.tensor([0, 0, 1, 1])
+    with pytest.raises(ValueError, match="memory_x and memory_y belong to no set"):
+        sdd(x, cloud(1, 4), x_sets=sets, y_sets=sets, memory_y=cloud(2, 3))
+
+
+def test_a_memory_of_another_width_is_named() -> None:
+    with pytest.raises(ValueError, match="x has 3 columns and memory_x has 2"):
+        sdd(cloud(0, 4), cloud(1, 4), memory_x=cloud(2, 3, 2))
+
+
 IN_SETS = (
     [0] * 3 + [1] * 2 + [2] * 4 + [-1] * 3 + [4] + [7] * 4,
     [7] * 3 + [1] * 3 + [2] * 3 + [-1] * 2 + [0] * 3 + [4] * 3,

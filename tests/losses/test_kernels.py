@@ -16,6 +16,7 @@ from setclip.losses.kernels import (
     distances_within,
     exponent_floor,
     kth_neighbour,
+    log_kernel_sums,
 )
 
 
@@ -67,6 +68,20 @@ def test_log_sums_survive_where_the_kernels_underflow(dtype: torch.dtype) -> Non
     terms = torch.cat([0.5 - 3.0 * squared, -20.0 - 0.01 * squared], dim=1)
     assert (terms < -1000).all()  # exp() of any of them is 0 in either precision
     torch.testing.assert_close(sums.value().double(), terms.logsumexp(dim=1), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("block", [1, 4, 100])
+def test_log_sums_of_fixed_centres_pull_points_and_rates(block: int) -> None:
+    points, centres = cloud(0, 5).requires_grad_(), cloud(1, 6)
+    rates = cloud(2, 6).square().T[:2].clone().requires_grad_()
+    value = log_kernel_sums(points, centres, rates, (0.5, -1.0), block=block)
+    squared = (points[:, None] - centres).square().sum(dim=2)
+    weights = torch.tensor([0.5, -1.0], dtype=torch.float64)[:, None, None]
+    expected = (weights - rates[:, None, :] * squared).logsumexp(dim=(0, 2))
+    torch.testing.assert_close(value, expected)
+    upstream = cloud(3, 5)[:, 0]
+    found = torch.autograd.grad(value, (points, rates), upstream)
+    torch.testing.assert_close(found, torch.autograd.grad(expected, (points, rates), upstream))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -6,6 +6,7 @@ The default numbers are the sweep's business; here stand the rules that hold for
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from reference import linear as naive
 
 from setclip.data.pools import Pools, make_pools
 from setclip.data.splits import draw_pools
+from setclip.linear.transport_procrustes import TransportProcrustes, transport_procrustes
 from setclip.losses import mk_mmd
-from setclip.methods import CCA, SetCLIP, make_method
-from setclip.methods import setclip as module
+from setclip.methods import CCA, Procrustes, Ridge, SetCLIP, make_method, starts
+from setclip.methods import set_objective as module
+from setclip.methods.heads import random_towers, refined_towers, whitenings
 from setclip.methods.setclip import PAPER
+from setclip.methods.tuning import make_folds
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
 
@@ -146,6 +150,8 @@ def test_options_of_the_terms_reach_them() -> None:
     before = losses()
     for name, value, changed in (
         ("bandwidth", 0.7, {"sdd"}),
+        ("bandwidth", (0.25, 0.7), {"sdd"}),
+        ("memory", 20, {"sdd", "ssl x", "ssl y"}),  # it draws before SSL does
         ("normalise", True, {"sdd"}),
         ("leave_one_out", True, {"sdd"}),
         ("adaptive", 3, {"sdd"}),
@@ -158,6 +164,69 @@ def test_options_of_the_terms_reach_them() -> None:
     ):
         after = losses(**{name: value})
         assert {n for n in before if after[n] != before[n]} == changed | {"loss"}, name
+
+
+def test_matched_batches_hold_rows_that_match() -> None:
+    """Under the truth nearly every row of a batch has its partner in it, on either side."""
+    overlapping = pools(20, "overlapping")
+    partner = {tuple(x): tuple(y) for x, y in zip(PLANTED.x, PLANTED.y, strict=True)}
+    shares = {}
+    for matched in (False, True):
+        options = SetCLIP(**{**TINY, "matched_batches": matched, "start": "cca", "batch": 50})
+        alignment = CCA(penalty=0.1).solve(overlapping.without_sets())
+        rank = whitenings(overlapping, rank=6, penalty=1.0)
+        objective = module.SetObjective(
+            options, overlapping, refined_towers(overlapping, alignment, rank)
+        )
+        found = []
+        for step in range(6):
+            x_rows, y_rows = objective._draw(20, np.random.default_rng(step))
+            assert len(set(x_rows)) == len(x_rows) == len(set(y_rows)) == len(y_rows) == 30
+            there = {tuple(row) for row in overlapping.y_pool[y_rows]}
+            found += [partner[tuple(row)] in there for row in overlapping.x_pool[x_rows]]
+        shares[matched] = np.mean(found)
+    assert shares[False] < 0.5
+    assert shares[True] > 0.6
+
+
+def test_the_memory_holds_other_rows_than_the_batch_and_as_many_on_both_sides() -> None:
+    data = pools(20)
+    data = replace(data, y_pool=data.y_pool[:40], y_sets=data.y_sets[:40])
+    options = SetCLIP(**{**TINY, "memory": 30, "start": "random"})
+    towers = random_towers(data, kind="linear", dim=4, dropout=0.0, seed=0)
+    objective = module.SetObjective(options, data, towers)
+    x_rows, y_rows = np.arange(15), np.arange(25)
+    memory = objective._memory(x_rows, y_rows, np.random.default_rng(0))
+    assert {name: len(rows) for name, rows in memory.items()} == {"memory_x": 15, "memory_y": 15}
+    left = {tuple(row) for row in towers.embed_y(data.y_pool[25:])}
+    np.testing.assert_allclose(
+        sorted(left), sorted(map(tuple, memory["memory_y"].numpy())), rtol=0, atol=1e-6
+    )
+    assert not memory["memory_x"].requires_grad
+
+
+def test_a_memory_inside_sets_is_refused() -> None:
+    with pytest.raises(ValidationError, match="memory belongs to no set: set memory to 0"):
+        SetCLIP(memory=10, within_sets=True)
+    with pytest.raises(ValidationError, match="bandwidth"):
+        SetCLIP(bandwidth=())
+
+
+def test_sets_of_one_item_a_side_cannot_be_compared_inside() -> None:
+    ids = np.arange(30)
+    data = make_pools(
+        PLANTED.x[:10],
+        PLANTED.y[:10],
+        x_pool=PLANTED.x[10:40],
+        y_pool=PLANTED.y[10:40],
+        x_sets=ids,
+        y_sets=ids,
+    )
+    with pytest.raises(ValueError, match="none of the 30 sets has two items on both sides"):
+        fitted(data, within_sets=True)
+    # One set that can be compared is enough, and the batches are then of that set.
+    data.x_sets[:3] = data.y_sets[:3] = 40
+    assert terms(data, within_sets=True, batch=3) == {"clip", "sdd"}
 
 
 def test_balance_makes_the_scale_of_a_loss_irrelevant(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,11 +252,85 @@ def test_zero_steps_are_the_closed_form() -> None:
         assert any(note.startswith("cca took penalty") for note in journal.notes)
 
 
-def test_a_start_from_pairs_sees_no_set() -> None:
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        ("cca-pairs", lambda data: CCA().fit(data.without_sets())),
+        ("ridge", lambda data: Ridge().fit(data)),
+        ("procrustes", lambda data: Procrustes().fit(data)),
+    ],
+    ids=["cca-pairs", "ridge", "procrustes"],
+)
+def test_a_start_is_the_method_of_its_name(start: str, expected: Any) -> None:
     x, y = PLANTED.x[120:], PLANTED.y[120:]
-    model, _ = fitted(pools(20, "sets"), steps=0, start="cca-pairs")
-    expected = CCA().fit(pools(20, "sets").without_sets())
-    np.testing.assert_allclose(model.similarity(x, y), expected.similarity(x, y), rtol=0, atol=1e-4)
+    data = pools(20, "sets")
+    model, _ = fitted(data, steps=0, start=start)
+    np.testing.assert_allclose(
+        model.similarity(x, y), expected(data).similarity(x, y), rtol=0, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("start", ["cca", "cca-pairs", "ridge", "procrustes"])
+def test_a_fold_starts_without_the_pairs_it_holds_out(start: Any) -> None:
+    data = pools(20, "sets")
+    solve = starts.make_start(start, data, folds=3, seed=0, journal=Journal())
+    assert solve is not None
+    (fold, *_) = make_folds(data, 3, seed=0)
+    garbled = replace(data, x_pairs=data.x_pairs.copy())
+    held = ~np.isin(data.x_pairs, fold.train.x_pairs).all(axis=1)
+    assert held.any()
+    garbled.x_pairs[held] = 0
+    again = make_folds(garbled, 3, seed=0)[0]
+    np.testing.assert_array_equal(solve(fold.train).x.weight, solve(again.train).x.weight)
+
+
+@pytest.mark.parametrize("start", ["cca-pairs", "ridge"])
+@pytest.mark.parametrize(("folds", "fewest"), [(1, 2), (3, 3)])
+def test_a_start_from_pairs_says_how_many_it_needs(start: str, folds: int, fewest: int) -> None:
+    """Sets do not make up for pairs here, and a fold must be left with two."""
+    fitted(pools(fewest, "sets"), start=start, folds=folds)
+    for pairs in range(fewest):
+        with pytest.raises(
+            ValueError,
+            match=rf"`start: {start}` learns from pairs alone and was given {pairs} pairs?: give "
+            rf"at least {fewest}, or use `start: cca`",
+        ):
+            fitted(pools(pairs, "sets"), start=start, folds=folds)
+
+
+def test_transport_starts_from_the_pools_alone_once_for_all_folds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    def counted(x: np.ndarray, y: np.ndarray, *, seed: int) -> Any:
+        seen.append((x, y))
+        return transport_procrustes(x, y, seed=seed, restarts=4, centres=8, candidates=2, steps=4)
+
+    monkeypatch.setattr(starts, "transport_procrustes", counted)
+    data = pools(20)
+    _, journal = fitted(data, start="transport", folds=3)
+    ((x, y),) = seen
+    np.testing.assert_array_equal(x, data.x_pool)
+    np.testing.assert_array_equal(y, data.y_pool)
+    assert any(
+        note.startswith("Transport between the pools: mean cosine") for note in journal.notes
+    )
+    without = fitted(pools(0), start="transport", steps=0)[0]
+    assert without.dim == 6
+
+
+def test_transport_without_shared_geometry_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = TransportProcrustes(CCA().solve(pools(20)), 0.3, 0.02, ())
+    monkeypatch.setattr(starts, "transport_procrustes", lambda *a, **k: found)
+    (warning,) = fitted(pools(20), start="transport")[0].card.warnings
+    assert warning.startswith("no shared geometry: the two best starts")
+    assert "agree on 2%" in warning
+
+
+def test_transport_needs_pools() -> None:
+    with pytest.raises(ValueError, match=r"was given 0 x and 0 y: give at least 4 of each"):
+        fitted(pools(20).without_pools(), start="transport")
 
 
 def test_with_nothing_to_start_from_it_says_so() -> None:

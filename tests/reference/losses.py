@@ -151,21 +151,24 @@ def divergence(
     bandwidth: float | Sequence[float] = 0.5,
     normalise: bool = False,
     leave_one_out: bool = False,
+    memory_x: Sequence[Tensor] = (),
+    memory_y: Sequence[Tensor] = (),
 ) -> Tensor:
-    """D(X → Y) + D(Y → X)."""
+    """D(X → Y) + D(Y → X); the scales are of the rows, then of the memory."""
     bandwidths = [bandwidth] if isinstance(bandwidth, float) else list(bandwidth)
     total = torch.zeros((), dtype=torch.float64)
-    for own, own_scales, other, other_scales in (
-        (x, x_scales, y, y_scales),
-        (y, y_scales, x, x_scales),
+    x_hills, y_hills = [*x, *memory_x], [*y, *memory_y]
+    for points, own, own_scales, other, other_scales in (
+        (x, x_hills, x_scales, y_hills, y_scales),
+        (y, y_hills, y_scales, x_hills, x_scales),
     ):
         p = [
             density(
                 u, own, own_scales, bandwidths=bandwidths, leave_out=i if leave_one_out else None
             )
-            for i, u in enumerate(own)
+            for i, u in enumerate(points)
         ]
-        q = [density(u, other, other_scales, bandwidths=bandwidths) for u in own]
+        q = [density(u, other, other_scales, bandwidths=bandwidths) for u in points]
         if normalise:
             p, q = [value / sum(p) for value in p], [value / sum(q) for value in q]
         for a, b in zip(p, q, strict=True):
@@ -173,8 +176,17 @@ def divergence(
     return total
 
 
-def sdd(x: Tensor, y: Tensor, *, adaptive: int | None = None, **options: object) -> Tensor:
-    scales = kernel_scales(x, adaptive), kernel_scales(y, adaptive)
+def sdd(
+    x: Tensor,
+    y: Tensor,
+    *,
+    adaptive: int | None = None,
+    memory_x: Sequence[Tensor] = (),
+    memory_y: Sequence[Tensor] = (),
+    **options: object,
+) -> Tensor:
+    scales = kernel_scales([*x, *memory_x], adaptive), kernel_scales([*y, *memory_y], adaptive)
+    options = {**options, "memory_x": memory_x, "memory_y": memory_y}
     return divergence(x, y, *scales, **options) * (1 / spread(x) + 1 / spread(y))
 
 

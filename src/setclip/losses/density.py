@@ -64,6 +64,7 @@ from setclip.losses.kernels import (
     LogKernelSums,
     distances_between,
     kth_neighbour,
+    log_kernel_sums,
     mutual_log_kernel_sums,
 )
 from setclip.losses.sets import PaddedSets, Side, matched_sets, padded_squared_distances
@@ -93,6 +94,8 @@ def sdd(
     x_sets: Tensor | None = None,
     y_sets: Tensor | None = None,
     statistics: Literal["batch", "set"] = "batch",
+    memory_x: Tensor | None = None,
+    memory_y: Tensor | None = None,
     block: int = BLOCK,
 ) -> Tensor:
     """Semantic density distribution loss: symmetric KL between the two sets' kernel densities.
@@ -118,6 +121,10 @@ def sdd(
         y_sets: Set of each row of `y`. Shape [m].
         statistics: With sets, take V, R and neighbours from the whole batch, or from each set. A
             variance over a dozen rows is noisy, and its gradient more so; the batch's is default.
+        memory_x: Further embeddings of the first modality that carry hills of p_X and count in its
+            variance, but where nothing is compared and nothing is pulled; not with sets. Shape
+            [k, d].
+        memory_y: Of the second; give as many on both sides, or `normalise`. Shape [l, d].
         block: Side of a tile; memory is n·d + block².
 
     Returns:
@@ -128,7 +135,7 @@ def sdd(
         TypeError: Not floating-point tensors; set ids that are not integers.
         ValueError: Fewer than two rows, differing widths, values that are not finite, a set
             without variance, a bandwidth of zero or less, `adaptive` outside 1 … rows − 1, no set
-            to compare.
+            to compare, memory together with sets.
 
     Source:
         Set-CLIP, arXiv 2406.05766; constants from the authors' release.
@@ -138,13 +145,18 @@ def sdd(
     form = _Form(widths(bandwidth, "bandwidth"), normalise, leave_one_out, adaptive, block)
     sets = None
     if x_sets is not None or y_sets is not None:
+        if memory_x is not None or memory_y is not None:
+            raise ValueError(
+                "memory_x and memory_y belong to no set: compare inside sets, or with a memory."
+            )
         sets = matched_sets(x, y, x_sets, y_sets, alone=block)
         if statistics == "set":
             return torch.cat([_losses_by_set(x, y, some, form) for some in sets]).mean()
-    x_scales, y_scales = _scales(x, "x", form), _scales(y, "y", form)
     if sets is None:
-        divergence = _divergence(x, y, x_scales, y_scales, form)
+        x_all, y_all = _remembered(x, memory_x, "memory_x"), _remembered(y, memory_y, "memory_y")
+        divergence = _divergence_with_memory(x, y, x_all, y_all, form)
     else:
+        x_scales, y_scales = _scales(x, "x", form), _scales(y, "y", form)
         inside = [_divergences_by_set(x, y, some, x_scales, y_scales, form) for some in sets]
         divergence = torch.cat(inside).mean()
     return divergence * _per_spread(x, y)
@@ -181,9 +193,46 @@ class _Form:
         return torch.stack([1 / (4 * h**2 * scales) for h in self.bandwidths])
 
 
+def _remembered(z: Tensor, memory: Tensor | None, name: str) -> Tensor:
+    """Rows, then memory: the set whose density it is."""
+    if memory is None:
+        return z
+    _, memory = two_sets(z.detach(), memory.detach(), names=(name[-1], name), rows=(2, 0))
+    return torch.cat([z, memory.to(z.dtype)])
+
+
+def _divergence_with_memory(
+    x: Tensor, y: Tensor, x_all: Tensor, y_all: Tensor, form: _Form
+) -> Tensor:
+    """D(X → Y) + D(Y → X) at the rows of x and y, under densities that also have a memory."""
+    x_scales, y_scales = _scales(x_all, "x", form), _scales(y_all, "y", form)
+    n, m = len(x), len(y)
+    rows = _log_densities(x, y, x_scales[:n], y_scales[:m], form)
+    points = torch.cat([x, y])
+    memories = [
+        log_kernel_sums(
+            points, z[k:].detach(), form.rates(scales[k:]), form.log_constants, block=form.block
+        )
+        if len(z) > k
+        else points.new_full((n + m,), -math.inf)
+        for z, k, scales in ((x_all, n, x_scales), (y_all, m, y_scales))
+    ]
+    under_memory = (memory[part] for part in (slice(n), slice(n, None)) for memory in memories)
+    return _sum_of_divergences(
+        [torch.logaddexp(a, b) for a, b in zip(rows, under_memory, strict=True)], form
+    )
+
+
 def _divergence(x: Tensor, y: Tensor, x_scales: Tensor, y_scales: Tensor, form: _Form) -> Tensor:
     """D(X → Y) + D(Y → X)."""
-    x_under_x, x_under_y, y_under_x, y_under_y = mutual_log_kernel_sums(
+    return _sum_of_divergences(_log_densities(x, y, x_scales, y_scales, form), form)
+
+
+def _log_densities(
+    x: Tensor, y: Tensor, x_scales: Tensor, y_scales: Tensor, form: _Form
+) -> Sequence[Tensor]:
+    """At x under x and y, at y under x and y."""
+    return mutual_log_kernel_sums(
         x,
         y,
         form.rates(x_scales),
@@ -192,6 +241,10 @@ def _divergence(x: Tensor, y: Tensor, x_scales: Tensor, y_scales: Tensor, form: 
         leave_one_out=form.leave_one_out,
         block=form.block,
     )
+
+
+def _sum_of_divergences(log_densities: Sequence[Tensor], form: _Form) -> Tensor:
+    x_under_x, x_under_y, y_under_x, y_under_y = log_densities
     return _two_way_kl(x_under_x, x_under_y, form) + _two_way_kl(y_under_x, y_under_y, form)
 
 

@@ -353,6 +353,63 @@ class _MutualLogKernelSums(torch.autograd.Function):
         return grad_x, grad_y, x_rates, y_rates, None, None, None
 
 
+def log_kernel_sums(
+    points: Tensor,
+    centres: Tensor,
+    rates: Tensor,
+    log_weights: tuple[float, ...],
+    *,
+    block: int,
+) -> Tensor:
+    """Log kernel sums of fixed centres at points, with gradients by points and rates.
+
+    Args:
+        points: Where to evaluate. Shape [n, d].
+        centres: What carries the kernels; takes no gradient. Shape [m, d].
+        rates: Inverse squared widths of the kernels, per bandwidth. Shape [b, m].
+        log_weights: Logarithm of each bandwidth's weight. Length b.
+        block: Side of a tile.
+
+    Returns:
+        The logarithms of the sums. Shape [n].
+    """
+    found: Tensor = _LogKernelSums.apply(points, centres, rates, log_weights, block)
+    return found
+
+
+class _LogKernelSums(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        points: Tensor,
+        centres: Tensor,
+        rates: Tensor,
+        log_weights: tuple[float, ...],
+        block: int,
+    ) -> Tensor:
+        keep = len(points) + len(centres) <= KEPT_ROWS
+        sums = LogKernelSums(len(points), rates, log_weights, keep=keep)
+        for rows, columns, tile in distances_between(points, centres).tiles(block):
+            sums.add(tile, rows, columns, hollow=False)
+        ctx.save_for_backward(points, centres)
+        ctx.sums, ctx.block = sums, block
+        return sums.value()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        points, centres = ctx.saved_tensors
+        grad_points, nowhere = torch.zeros_like(points), torch.zeros_like(centres)
+        grad_rates = torch.zeros_like(ctx.sums.rates)
+        with torch.autocast(points.device.type, enabled=False):
+            distances = distances_between(points, centres)
+            for rows, columns, tile in distances.tiles(ctx.block):
+                weights = torch.zeros_like(tile)
+                ctx.sums.add_gradient(tile, rows, columns, grad, weights, grad_rates, hollow=False)
+                distances.add_gradient(weights, rows, columns, grad_points, nowhere)
+        return grad_points, None, grad_rates, None, None
+
+
 def kth_neighbour(x: Tensor, k: int, *, block: int) -> Tensor:
     """Row of each point's k-th nearest other point, not differentiable. Shape [n]."""
     x = x.detach()

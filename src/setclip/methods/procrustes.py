@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from setclip.data.pools import Pools
+from setclip.linear.maps import Alignment
 from setclip.linear.procrustes import procrustes
 from setclip.methods.closed_form import Candidate, Covariances, Matching, solve
 from setclip.methods.protocol import Options, Supervision, card, linear_model, visible
@@ -31,12 +32,15 @@ class Procrustes(Options):
         """Fit on the pairs and sets."""
         journal = journal or Journal()
         pools = visible(pools, self.uses)
+        return linear_model(self.solve(pools), card(self, pools, seed, journal))
+
+    def solve(self, pools: Pools) -> Alignment:
+        """The maps themselves."""
         covariances: Covariances = "all" if len(pools.shared_sets) else "pairs"
-        alignment = solve(
+        return solve(
             pools,
             Candidate(procrustes, covariances, {}),
             name=self.kind,
             rank=self.rank,
             matching=Matching(self.rounds, self.temperature),
         )
-        return linear_model(alignment, card(self, pools, seed, journal))

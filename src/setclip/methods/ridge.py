@@ -8,11 +8,14 @@ from typing import ClassVar, Literal
 from pydantic import PositiveFloat, PositiveInt
 
 from setclip.data.pools import Pools
+from setclip.linear.maps import Alignment
 from setclip.linear.ridge import ridge
 from setclip.methods.closed_form import Candidate, Matching, choose, solve
 from setclip.methods.protocol import Options, Supervision, card, linear_model, pairs_needed, visible
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
+
+NO_MATCHING = Matching(0, 1.0)
 
 
 class Ridge(Options):
@@ -34,17 +37,34 @@ class Ridge(Options):
         pools = visible(pools, self.uses)
         if pools.n_pairs < 2:
             raise ValueError(pairs_needed(self.kind, pools.n_pairs))
+        alignment = self.tuned(pools, seed=seed, journal=journal).solve(pools)
+        return linear_model(alignment, card(self, pools, seed, journal))
+
+    def tuned(self, pools: Pools, *, seed: int, journal: Journal) -> Ridge:
+        """The same method with its penalty chosen, by cross-validation on the pairs."""
         penalties = self.grid if self.penalty is None else (self.penalty,)
-        matching = Matching(0, 1.0)
-        candidate = choose(
+        chosen = choose(
             pools,
-            [Candidate(partial(ridge, penalty=p), "pairs", {"penalty": p}) for p in penalties],
+            [_candidate(penalty) for penalty in penalties],
             name=self.kind,
             rank=pools.x_dim,
-            matching=matching,
+            matching=NO_MATCHING,
             folds=self.folds,
             seed=seed,
             journal=journal,
         )
-        alignment = solve(pools, candidate, name=self.kind, rank=pools.x_dim, matching=matching)
-        return linear_model(alignment, card(self, pools, seed, journal))
+        return self.model_copy(update=dict(chosen.settings))
+
+    def solve(self, pools: Pools) -> Alignment:
+        """The maps themselves, with the penalty chosen."""
+        return solve(
+            pools,
+            _candidate(self.grid[0] if self.penalty is None else self.penalty),
+            name=self.kind,
+            rank=pools.x_dim,
+            matching=NO_MATCHING,
+        )
+
+
+def _candidate(penalty: float) -> Candidate:
+    return Candidate(partial(ridge, penalty=penalty), "pairs", {"penalty": penalty})
