@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reference import linear as naive
 from torch import Tensor, nn
 
 from setclip.data.pools import FloatArray, Pools
 from setclip.data.splits import draw_pools
-from setclip.methods.early_stopping import Trainable, digest, fit_stopped
+from setclip.methods.early_stopping import (
+    Trainable,
+    _Check,
+    _error_of_gain,
+    digest,
+    fit_stopped,
+)
+from setclip.methods.tuning import log_ranks, make_folds
 from setclip.training.journal import Journal
-from setclip.training.loop import Schedule
+from setclip.training.loop import Schedule, train
 
 PLANTED = naive.rotated_cloud(60, 2, noise=0.0)
 
@@ -85,10 +95,30 @@ def test_stops_where_held_out_items_rank_best() -> None:
     assert step == 4 * means.argmin()
     assert journal.notes == [
         f"Held-out items: mean log2 rank {means[0]:.2f} at the start, {means.min():.2f} at best in "
-        f"4 folds (gain {means[0] - means.min():.2f} ± "
-        f"{np.std([c[0][1] - c[means.argmin()][1] for c in curves], ddof=1) / 2:.2f}); "
+        f"4 folds (gain {means[0] - means.min():.2f} ± {error_by_hand(1.0, at=step):.2f}); "
         f"trained {step} steps at rate 0.1."
     ]
+
+
+def error_by_hand(goal: float, *, at: int) -> float:
+    """Standard error over all held-out pairs of what they gain in `at` steps of the dial."""
+    gains: list[float] = []
+    for fold in make_folds(pools(), 4, seed=0):
+        start, then = (
+            log_ranks(fold, centred, Dial(goal, angle).embed) for angle in (0.0, turned(at))
+        )
+        n = len(start) // 2
+        gains += [(s + t) / 2 for s, t in zip((start - then)[:n], (start - then)[n:], strict=True)]
+    assert len(gains) == 20
+    return float(np.std(gains, ddof=1) / np.sqrt(20))
+
+
+def turned(steps: int) -> float:
+    """Where the dial stands after so many steps of the schedule."""
+    dial = Dial(1.0)
+    rates = schedule(steps=40)
+    train(dial, lambda rng: {"turn": -dial.at}, replace(rates, stop=steps))
+    return float(dial.at.detach())
 
 
 def test_the_schedule_that_gets_nearest_wins() -> None:
@@ -116,20 +146,19 @@ def test_a_start_that_is_best_is_kept(cautious: bool) -> None:
     assert "final" not in journal.curves
 
 
-def lottery(gains: list[float]) -> Callable[[Pools], Trainable]:
-    """Fold i gains ``gains[i]`` in every held-out pair's rank, as far as ranks can express it."""
-    turn = iter([*gains, 0.0])
+def lottery(lucky: float, gain: float, loss: float) -> Callable[[Pools], Trainable]:
+    """Training takes `gain` of its error from a share `lucky` of the items, and adds to others."""
 
     def build(data: Pools) -> Trainable:
         dial = Dial(0.0, at=1.0)
-        gain = next(turn)
-        start = float(dial.at.detach())
 
         def embed(features: FloatArray) -> FloatArray:
-            moved = float(dial.at.detach()) != start
+            moved = float(dial.at.detach()) != 1.0
+            # Who is lucky hangs on the item alone, and not on the fold that holds it out.
+            luck = np.modf(np.abs(features[:, :1]) * 1e3)[0] < lucky
             scrambled = np.random.default_rng(0).standard_normal(features.shape)
-            mixed = centred(features) + scrambled * (1.0 - gain if moved else 1.0)
-            return mixed.astype(np.float32)
+            change = np.where(luck, 1 - gain, 1 + loss) if moved else 1.0
+            return (centred(features) + 1.5 * scrambled * change).astype(np.float32)
 
         return Trainable(dial, lambda rng: {"turn": -dial.at}, centred, embed)
 
@@ -137,17 +166,30 @@ def lottery(gains: list[float]) -> Callable[[Pools], Trainable]:
 
 
 def test_caution_wants_a_gain_above_its_standard_error() -> None:
-    """One lucky fold among losers raises the mean but convinces nobody who is cautious."""
+    """A few lucky items raise the mean but convince nobody who is cautious."""
     once = [schedule(steps=4)]
-    for gains, bold, careful in (
-        ([1.0, -0.1, -0.1, -0.1], 4, 0),
-        ([0.8, 0.8, 0.8, 0.8], 4, 4),
-        ([-1.0, -1.0, -1.0, -1.0], 0, 0),
+    for (lucky, gain, loss), bold, careful in (
+        ((0.05, 1.0, 0.3), 4, 0),
+        ((1.0, 0.9, 0.0), 4, 4),
+        ((0.0, 0.0, 1.0), 0, 0),
     ):
         for cautious, expected in ((False, bold), (True, careful)):
-            _, journal = fit(lottery(gains), schedules=once, cautious=cautious)
+            build = lottery(lucky, gain, loss)
+            _, journal = fit(build, schedules=once, cautious=cautious)
             trained = len(journal.curves.get("final", {}).get("loss", []))
-            assert trained == expected, (gains, cautious, journal.notes)
+            assert trained == expected, (lucky, cautious, journal.notes)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.lists(st.floats(-3, 3), min_size=1, max_size=6), min_size=1, max_size=4))
+def test_the_error_of_all_folds_is_that_of_their_items(folds: list[list[float]]) -> None:
+    checks = [
+        _Check(0.0, np.mean(f), np.std(f, ddof=1) / np.sqrt(len(f)) if len(f) > 1 else 0.0, len(f))
+        for f in folds
+    ]
+    gains = np.concatenate(folds)
+    expected = np.std(gains, ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    assert _error_of_gain(checks) == pytest.approx(expected, abs=1e-9)
 
 
 def test_one_fold_trains_to_the_end() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from setclip.linear.cca import cca
 from setclip.linear.cross_covariance import from_pairs
 from setclip.linear.maps import Alignment, principal
 from setclip.methods.heads import TwoTowers, random_towers, refined_towers, whitenings
-from setclip.model import ModelCard, Tower
+from setclip.model import HeadKind, ModelCard, Tower
 
 PLANTED = naive.rotated_cloud(80, 6, noise=0.3)
 POOLS = draw_pools(PLANTED.x, PLANTED.y[:, :5].copy(), np.arange(80), pairs=30)
@@ -120,6 +122,47 @@ def test_random_heads_take_features_as_they_are_and_become_the_model() -> None:
     np.testing.assert_allclose(
         model.encode_x(PLANTED.x), towers.embed_x(PLANTED.x), rtol=0, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("kind", ["linear", "projection"])
+def test_prepared_heads_become_heads_on_the_features(kind: HeadKind) -> None:
+    torch.manual_seed(9)
+    expected = torch.rand(2)
+    torch.manual_seed(9)
+    towers = random_towers(POOLS, kind=kind, dim=3, dropout=0.2, seed=0, rank=4)
+    rows = towers.inputs(POOLS).x_pairs
+    assert rows.shape == (30, 4)
+    torch.testing.assert_close(rows.mean(dim=0), torch.zeros(4), rtol=0, atol=1e-5)
+    torch.testing.assert_close(rows.square().sum(dim=1).mean(), torch.tensor(1.0))
+    disturbed(towers)
+    torch.manual_seed(9)
+    model = towers.model(ModelCard())
+    assert torch.equal(torch.rand(2), expected)
+    assert model.x_tower.spec.kind == kind
+    assert model.x_tower.spec.d_in == 6
+    np.testing.assert_allclose(
+        model.encode_x(PLANTED.x), towers.embed_x(PLANTED.x), rtol=0, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        model.encode_y(POOLS.y_pool), towers.embed_y(POOLS.y_pool), rtol=0, atol=1e-5
+    )
+
+
+def test_read_only_features_are_taken_without_a_warning() -> None:
+    features = POOLS.x_pool.copy()
+    features.flags.writeable = False
+    towers = random_towers(POOLS, kind="linear", dim=3, dropout=0, seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = towers.embed_x(features)
+    np.testing.assert_array_equal(found, towers.embed_x(POOLS.x_pool))
+
+
+def test_present_weights_count_also_for_features_seen_before() -> None:
+    towers = refined()
+    first = towers.embed_x(PLANTED.x)
+    assert np.abs(disturbed(towers).embed_x(PLANTED.x) - first).max() > 0.05
+    np.testing.assert_array_equal(towers.embed_x(PLANTED.x[:9]), towers.embed_x(PLANTED.x)[:9])
 
 
 def test_embedding_uses_no_dropout_and_keeps_the_mode() -> None:

@@ -10,7 +10,7 @@ from reference import linear as naive
 
 from setclip.data.pools import NO_SET, Pools, make_pools
 from setclip.methods import tuning
-from setclip.methods.tuning import Fold, log_rank, log_ranks, make_folds
+from setclip.methods.tuning import Fold, log_rank, log_ranks, make_folds, unit_means
 
 
 def numbered(pairs: int, sets: list[int], strays: int = 0) -> Pools:
@@ -147,6 +147,23 @@ def test_ranks_by_hand() -> None:
     np.testing.assert_allclose(ranks, np.log2(1 + np.array(ahead)))
     assert ahead == [1, 0, 0, 1, 0, 0, 1]
     assert log_rank(fold, lambda z: z, lambda z: z) == pytest.approx(np.mean(ranks))
+
+
+def test_the_items_of_a_pair_or_set_are_one_observation() -> None:
+    fold = small_fold()
+    a, b, s0, s1, ya, yb, ys = log_ranks(fold, lambda z: z, lambda z: z)
+    np.testing.assert_allclose(
+        unit_means(fold, np.array([a, b, s0, s1, ya, yb, ys])),
+        [(a + ya) / 2, (b + yb) / 2, (s0 + s1 + ys) / 3],
+    )
+
+
+def test_a_limit_makes_the_first_folds_alone() -> None:
+    pools = numbered(9, [2] * 4)
+    whole = make_folds(pools, 3, seed=2)
+    (first,) = make_folds(pools, 3, seed=2, limit=1)
+    np.testing.assert_array_equal(first.x, whole[0].x)
+    np.testing.assert_array_equal(first.y_units, whole[0].y_units)
 
 
 def test_a_perfect_space_is_zero() -> None:

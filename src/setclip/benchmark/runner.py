@@ -85,8 +85,8 @@ _SECONDS = {
     "ridge": 0.2,
     "procrustes": 0.1,
     "cca": 2.4,
-    "clip": 11.0,
-    "siglip": 9.0,
+    "clip": 2.5,
+    "siglip": 2.0,
     "setclip": 11.0,
 }
 

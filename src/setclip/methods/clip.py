@@ -20,13 +20,16 @@ class CLIP(PairHeads):
 
     def pair_loss(self, n: int) -> nn.Module:
         """Symmetric InfoNCE at the fixed temperature."""
-        return _InfoNCE(self.temperature)
+        return InfoNCE(self.temperature)
 
 
-class _InfoNCE(nn.Module):
+class InfoNCE(nn.Module):
+    """`clip_loss` at a fixed temperature."""
+
     def __init__(self, temperature: float) -> None:
         super().__init__()
         self.temperature = temperature
 
     def forward(self, zx: Tensor, zy: Tensor) -> Tensor:
+        """Shapes [n, d]."""
         return clip_loss(zx, zy, temperature=self.temperature)

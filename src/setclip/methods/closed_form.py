@@ -79,9 +79,8 @@ def choose(
     if len(candidates) == 1:
         return candidates[0]
     axes = _axes(pools, {c.covariances for c in candidates}, rank)
-    held = make_folds(pools, folds, seed=seed)
-    if len(pools.shared_sets) >= folds:
-        held = held[:1]
+    limit = 1 if len(pools.shared_sets) >= folds else None
+    held = make_folds(pools, folds, seed=seed, limit=limit)
     if not held:
         journal.note(f"{name} took {candidates[0]}: there is too little to cross-validate.")
         return candidates[0]

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from setclip.data.pools import Pools
-from setclip.methods.tuning import Embed, Fold, log_ranks, make_folds
+from setclip.methods.tuning import Embed, Fold, log_ranks, make_folds, unit_means
 from setclip.training.journal import Journal
 from setclip.training.loop import Objective, Outcome, Schedule, train
 
@@ -58,8 +59,9 @@ def fit_stopped(
         journal: Receives curves, notes and checkpoints.
         fingerprint: Of the configuration, for checkpoints.
         cautious: Train at all only if the best step beats the start by more than the standard
-            error of the difference; for starts that are good already. Without it, what is too
-            little to hold anything out is trained to the end of the first schedule.
+            error of the difference, over held-out pairs and sets; for starts that are good
+            already. Without it, what is too little to hold anything out is trained to the end of
+            the first schedule.
 
     Raises:
         ValueError: Fewer than two items on a side, or a checkpoint of another fit.
@@ -110,14 +112,13 @@ def _choose(
         ]
         # Folds that diverged early count with their last value.
         length = max(map(len, runs))
-        curves.append(np.stack([r + [r[-1]] * (length - len(r)) for r in runs]))
-    means = [curve.mean(axis=0) for curve in curves]
+        curves.append([r + [r[-1]] * (length - len(r)) for r in runs])
+    means = [np.array([[c.criterion for c in run] for run in runs]).mean(axis=0) for runs in curves]
     best = int(np.argmin([m.min() for m in means]))
     check = int(means[best].argmin())
     schedule = schedules[best]
     start, value = float(means[best][0]), float(means[best][check])
-    gains = curves[best][:, 0] - curves[best][:, check]
-    error = float(gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else 0.0
+    error = _error_of_gain([run[check] for run in curves[best]])
     if cautious and start - value <= error:
         check = 0
     step = min(check * schedule.check_every, schedule.steps)
@@ -129,6 +130,36 @@ def _choose(
     return replace(schedule, stop=step)
 
 
+@dataclass(frozen=True)
+class _Check:
+    """One evaluation of one fold.
+
+    Attributes:
+        criterion: Mean log2 rank of the held-out items.
+        gain: How much lower the rank of a held-out pair or set is than at the start, in the mean.
+        error: Standard error of `gain`, 0 where there is one pair or set.
+        units: Held-out pairs and sets.
+    """
+
+    criterion: float
+    gain: float
+    error: float
+    units: int
+
+
+def _error_of_gain(checks: Sequence[_Check]) -> float:
+    """Standard error of the gain over all folds' pairs and sets, from what each fold logged."""
+    n, gain, error = (
+        np.array([getattr(c, name) for c in checks]) for name in ("units", "gain", "error")
+    )
+    total = n.sum()
+    if total < 2:
+        return 0.0
+    around = gain - (n * gain).sum() / total
+    squares = (n * (n - 1) * error**2 + n * around**2).sum()
+    return float(np.sqrt(squares / (total * (total - 1))))
+
+
 def _run_fold(
     build: Build,
     fold: Fold,
@@ -137,11 +168,24 @@ def _run_fold(
     seed: int,
     journal: Journal,
     fingerprint: str,
-) -> list[float]:
+) -> list[_Check]:
     trainable = build(fold.train)
 
-    def criterion() -> float:
-        return float(log_ranks(fold, trainable.embed_x, trainable.embed_y).mean())
+    def ranks() -> npt.NDArray[np.float64]:
+        return log_ranks(fold, trainable.embed_x, trainable.embed_y)
+
+    start = unit_means(fold, ranks())
+    n = len(start)
+
+    def criterion() -> dict[str, float]:
+        found = ranks()
+        gains = start - unit_means(fold, found)
+        error = gains.std(ddof=1) / np.sqrt(n) if n > 1 else 0.0
+        return {
+            "criterion": float(found.mean()),
+            "gain": float(gains.mean()),
+            "error of gain": float(error),
+        }
 
     train(
         trainable.module,
@@ -153,7 +197,10 @@ def _run_fold(
         phase=phase,
         fingerprint=fingerprint,
     )
-    return [value for _, value in journal.curves[phase]["criterion"]]
+    logged = journal.curves[phase]
+    names = ("criterion", "gain", "error of gain")
+    rows = zip(*([value for _, value in logged[name]] for name in names), strict=True)
+    return [_Check(value, gain, error, n) for value, gain, error in rows]
 
 
 COLLAPSED = 1e-3

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -40,11 +41,18 @@ class Fold:
     y_units: IntArray
 
 
-def make_folds(pools: Pools, folds: int, *, seed: int = 0) -> list[Fold]:
+def make_folds(pools: Pools, folds: int, *, seed: int = 0, limit: int | None = None) -> list[Fold]:
     """Split pairs and sets into folds.
 
     A fold whose training part would be too little for any method is left out, so there may be
     fewer than asked, or none.
+
+    Args:
+        pools: What to split.
+        folds: Parts to split into.
+        seed: Of the split and of the distractors.
+        limit: Make only the first so many of the folds; where sets are held out each has its own
+            copy of the pools.
     """
     rng = np.random.default_rng(seed)
     sets = pools.shared_sets
@@ -54,10 +62,10 @@ def make_folds(pools: Pools, folds: int, *, seed: int = 0) -> list[Fold]:
     usable = min(folds, max(pools.n_pairs, len(sets)))
     if usable < 2:
         return []
-    split = [
+    split = (
         _fold(pools, pair_fold == number, sets[set_fold == number], rng) for number in range(usable)
-    ]
-    return [fold for fold in split if _can_learn(fold.train)]
+    )
+    return list(islice((fold for fold in split if _can_learn(fold.train)), limit))
 
 
 def _can_learn(pools: Pools) -> bool:
@@ -129,6 +137,22 @@ def log_ranks(fold: Fold, embed_x: Embed, embed_y: Embed) -> npt.NDArray[np.floa
             _one_way(zy, zx, fold.y_units, fold.x_units),
         ]
     )
+
+
+def unit_means(fold: Fold, ranks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """What :func:`log_ranks` gave, averaged over the items of each held-out pair or set.
+
+    The x and the y of a pair see the same space fail: their ranks are no two observations.
+    """
+    units = np.concatenate([_asked(fold.x_units, fold.y_units), _asked(fold.y_units, fold.x_units)])
+    _, position = np.unique(units, return_inverse=True)
+    means: npt.NDArray[np.float64] = np.bincount(position, ranks) / np.bincount(position)
+    return means
+
+
+def _asked(units: IntArray, others: IntArray) -> IntArray:
+    found: IntArray = units[np.isin(units, others[others != NO_SET])]
+    return found
 
 
 def _one_way(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from setclip.training.checkpoint import (
     save_state,
 )
 from setclip.training.journal import Journal
+from setclip.training.lion import Lion
 
 # Weighted terms of the objective on the batch that this generator draws.
 Objective = Callable[[np.random.Generator], dict[str, Tensor]]
@@ -38,6 +39,7 @@ class Schedule:
         check_every: Steps between evaluations of the criterion.
         patience: Stop after so many evaluations without a better value; None never stops.
         stop: Stop after this step, with the rates of the whole schedule; None goes to its end.
+        optimiser: Adam with decoupled weight decay, or Lion.
     """
 
     steps: int
@@ -48,6 +50,7 @@ class Schedule:
     check_every: int = 25
     patience: int | None = None
     stop: int | None = None
+    optimiser: Literal["adamw", "lion"] = "adamw"
 
     @property
     def last(self) -> int:
@@ -99,7 +102,7 @@ def train(
     objective: Objective,
     schedule: Schedule,
     *,
-    criterion: Callable[[], float] | None = None,
+    criterion: Callable[[], float | Mapping[str, float]] | None = None,
     seed: int = 0,
     journal: Journal | None = None,
     phase: str = "training",
@@ -107,14 +110,16 @@ def train(
 ) -> Outcome:
     """Minimise the sum of the objective's terms over the module's parameters.
 
-    Adam with decoupled weight decay. With a criterion (lower is better) the weights of its best
-    step are kept, step 0, the start, among them.
+    Weight decay is decoupled and leaves single numbers (a scale, a bias of all logits) alone. With
+    a criterion (lower is better) the weights of its best step are kept, step 0, the start, among
+    them.
 
     Args:
         module: What is trained, in place.
         objective: Draws a batch from the generator and returns its weighted loss terms.
         schedule: How far and how fast.
-        criterion: Value to select the step by.
+        criterion: Value to select the step by; or several by name, of which "criterion" selects
+            and all are logged.
         seed: Of batches, dropout and noise.
         journal: Receives terms and checkpoints.
         phase: Name of this training in the journal.
@@ -126,9 +131,7 @@ def train(
             objective has no term.
     """
     journal = journal or Journal()
-    optimiser = torch.optim.AdamW(
-        module.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay
-    )
+    optimiser = _optimiser(module, schedule)
     rng = np.random.default_rng(seed)
     state = _State()
     path = journal.checkpoint(phase)
@@ -143,8 +146,9 @@ def train(
         else:
             journal.rewind(phase, -1)  # of a run killed before its first checkpoint, or another fit
             if criterion is not None:
-                state.best = _evaluate(module, criterion)
-                journal.log(phase, 0, {"criterion": state.best})
+                values = _evaluate(module, criterion)
+                state.best = values["criterion"]
+                journal.log(phase, 0, values)
         with journal.bar(phase, schedule.last) as show:
             while not state.finished:
                 if state.step >= schedule.last:
@@ -154,7 +158,7 @@ def train(
                     if state.diverged:
                         state.finished = True
                     elif criterion is not None and schedule.due(state.step):
-                        values["criterion"] = _evaluate(module, criterion)
+                        values |= _evaluate(module, criterion)
                         if values["criterion"] < state.best or math.isnan(state.best):
                             state.best, state.best_step = values["criterion"], state.step
                             best = _copy(module)
@@ -213,10 +217,25 @@ def _step(
     return values
 
 
-def _evaluate(module: nn.Module, criterion: Callable[[], float]) -> float:
+def _optimiser(module: nn.Module, schedule: Schedule) -> Optimizer:
+    parameters = list(module.parameters())
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim], "weight_decay": schedule.weight_decay},
+        {"params": [p for p in parameters if not p.ndim], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if schedule.optimiser == "lion":
+        return Lion(groups, lr=schedule.lr)
+    return torch.optim.AdamW(groups, lr=schedule.lr)
+
+
+def _evaluate(
+    module: nn.Module, criterion: Callable[[], float | Mapping[str, float]]
+) -> dict[str, float]:
     module.eval()
     with torch.no_grad():
-        return criterion()
+        found = criterion()
+    return dict(found) if isinstance(found, Mapping) else {"criterion": found}
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:
