@@ -76,6 +76,18 @@ def test_check_counts_and_fails_on_errors(setclip, config):
     assert "missing.npy" in printed
 
 
+def test_mine_and_suggest_write_into_the_run(setclip, config, tmp_path):
+    assert setclip("fit", config, "method.penalty=3", "report=false", "compare=[]")[0] == 0
+    code, printed = setclip("mine", "runs/mine", "--coverage", "0.5", "--folds", "2")
+    assert code == 0
+    assert "50% of the x have their partner" in printed
+    assert (tmp_path / "runs/mine/matches.html").is_file()
+    code, printed = setclip("suggest", "runs/mine", "-n", "5")
+    assert code == 0
+    assert "→" in printed
+    assert (tmp_path / "runs/mine/to_label.csv").read_text().count("x pool") == 5
+
+
 def test_schema_is_json_that_names_the_methods(setclip):
     code, printed = setclip("schema")
     assert code == 0

@@ -13,6 +13,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from setclip.benchmark.cells import Condition, PairCount
+    from setclip.mining.labelling import Side
     from setclip.run import Result
 
 app = typer.Typer(
@@ -115,6 +116,43 @@ def report(run: RunFolder) -> None:
     from setclip.run_report import run_report
 
     out.print(f"Report: {run_report(run, progress=True)}")
+
+
+@app.command()
+def mine(
+    run: RunFolder,
+    coverage: Annotated[
+        float | None,
+        typer.Option(help="Share of x whose partner is among the y; estimated if not given."),
+    ] = None,
+    per_item: Annotated[int, typer.Option(help="Candidates for each x.")] = 3,
+    folds: Annotated[int, typer.Option(help="Fits that calibrate the probabilities.")] = 5,
+) -> None:
+    """Propose matches among the pools, with a calibrated probability, and a page to review them."""
+    from setclip.mining import mine_run
+
+    found = mine_run(
+        run, coverage=coverage, per_item=per_item, folds=folds, progress=True, say=out.print
+    )
+    for note in found.notes:
+        out.print(note)
+    out.print(f"Matches: {found.csv}")
+    out.print(f"Review: {found.page}")
+
+
+@app.command()
+def suggest(
+    run: RunFolder,
+    n: Annotated[int, typer.Option("-n", help="How many items.")] = 50,
+    side: Annotated[str, typer.Option(help="x or y: whose items to find partners for.")] = "x",
+) -> None:
+    """Choose the items whose labelling should help most, better than random ones."""
+    from setclip.mining import suggest_run
+
+    path, choice = suggest_run(run, n=n, side=cast("Side", side), progress=True)
+    before, after = choice.coverage[[0, -1]]
+    out.print(f"Mean cosine of a pool item to its nearest labelled one: {before:.2f} → {after:.2f}")
+    out.print(f"To label: {path}")
 
 
 @app.command()

@@ -1,0 +1,111 @@
+"""Matches where their truth is known: held-out pairs, put back among the pools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from setclip.data.pools import FloatArray, IntArray, Pools
+from setclip.methods import Method
+from setclip.methods.tuning import make_folds
+from setclip.mining.calibration import Trial
+from setclip.mining.candidates import Candidates, Hubness, find_candidates, hubness, join
+from setclip.model import AlignedModel
+
+SETS_PER_PAIR = 3
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rows among which matches are sought: the whole pools, or one set."""
+
+    x: IntArray
+    y: IntArray
+
+
+def blocks_of(pools: Pools) -> list[Block]:
+    """The shared sets, or the whole pools where there are none."""
+    if not len(pools.shared_sets):
+        return [Block(np.arange(len(pools.x_pool)), np.arange(len(pools.y_pool)))]
+    return [
+        Block(np.flatnonzero(pools.x_sets == s), np.flatnonzero(pools.y_sets == s))
+        for s in pools.shared_sets
+    ]
+
+
+def propose(model: AlignedModel, pools: Pools, *, per_item: int) -> Candidates:
+    """Candidates among the pools; where there are sets, only inside them.
+
+    Args:
+        model: The fitted model.
+        pools: With items on both sides.
+        per_item: Candidates for each x.
+    """
+    zx, zy = model.encode_x(pools.x_pool), model.encode_y(pools.y_pool)
+    hubs = hubness(zx, zy)
+    blocks = blocks_of(pools)
+    return join([_inside(block, zx, zy, hubs, per_item) for block in blocks])
+
+
+def run_trial(
+    method: Method, pools: Pools, *, per_item: int, folds: int, seed: int, say: Say
+) -> Trial:
+    """Fit without some of the pairs, propose partners for these, and see which are right.
+
+    Every pair is held out once. Where matches are sought inside sets, a held-out pair joins some
+    random sets, one after the other.
+
+    Args:
+        method: What the run was fitted with.
+        pools: What it was fitted on, with five pairs or more.
+        per_item: Candidates for each x.
+        folds: Fits.
+        seed: Of the folds and the fits.
+        say: Receives a sentence at each fit.
+    """
+    present, absent, hits, held = [], [], [], 0
+    rng = np.random.default_rng(seed)
+    splits = make_folds(pools, folds, seed=seed)
+    for number, fold in enumerate(splits, start=1):
+        say(f"Fitting {method.kind} without a part of the pairs, {number} of {len(splits)}.")
+        model = method.fit(fold.train, seed=seed)
+        n = pools.n_pairs - fold.train.n_pairs
+        zx = model.encode_x(np.concatenate([fold.x[:n], fold.train.x_pool]))
+        zy = model.encode_y(np.concatenate([fold.y[:n], fold.train.y_pool]))
+        for there, gone in _put_back(fold.train, n, zx, zy, per_item, rng):
+            present.append(there)
+            hits.append(there.x == there.y)
+            absent.append(gone)
+        held += n
+    return Trial(join(present), np.concatenate(hits), join(absent), held)
+
+
+def _put_back(
+    pools: Pools, n: int, zx: FloatArray, zy: FloatArray, per_item: int, rng: np.random.Generator
+) -> Iterator[tuple[Candidates, Candidates]]:
+    """Candidates of the first `n` rows, whose partners are the first `n` rows, with and without."""
+    hubs = hubness(zx, zy)
+    blocks, held = blocks_of(pools), np.arange(n)
+    whole = not len(pools.shared_sets)
+    groups = [held] if whole else [held[i : i + 1] for i in held]
+    for own in groups:
+        drawn = [0] if whole else rng.permutation(len(blocks))[:SETS_PER_PAIR]
+        for number in drawn:
+            x, y = blocks[number].x + n, blocks[number].y + n
+            there, gone = (
+                _inside(Block(np.concatenate([own, x]), with_y), zx, zy, hubs, per_item)
+                for with_y in (np.concatenate([own, y]), y)
+            )
+            yield there.at(there.x < n), gone.at(gone.x < n)
+
+
+def _inside(
+    block: Block, zx: FloatArray, zy: FloatArray, hubs: Hubness, per_item: int
+) -> Candidates:
+    found = find_candidates(
+        zx[block.x], zy[block.y], Hubness(hubs.x[block.x], hubs.y[block.y]), per_item=per_item
+    )
+    return found.renumbered(block.x, block.y)
