@@ -50,11 +50,13 @@ class Principal:
         mean: Shape [d].
         axes: Orthonormal columns, largest variance first. Shape [d, r].
         variance: Variance along each axis, all positive. Shape [r].
+        features: Number of features of the modality, which penalties count by.
     """
 
     mean: Array
     axes: Array
     variance: Array
+    features: int
 
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Coordinates of rows along the axes. Shape [n, d] to [n, r]."""
@@ -64,6 +66,11 @@ class Principal:
         """The map that takes coordinates along the axes through `weight` [r, d_out]."""
         full = self.axes @ weight
         return AffineMap(full, -self.mean @ full)
+
+    def inner(self) -> Principal:
+        """The same axes seen from inside: a closed form of these maps coordinates, not features."""
+        r = len(self.variance)
+        return Principal(np.zeros(r), np.eye(r), self.variance, self.features)
 
 
 def principal(x: npt.ArrayLike, *, rank: int | None = None) -> Principal:
@@ -100,7 +107,7 @@ def principal(x: npt.ArrayLike, *, rank: int | None = None) -> Principal:
     values, vectors = values[:keep], vectors[:, :keep]
     if centred is not None:
         vectors = centred.T @ vectors / np.sqrt(n * values)
-    return Principal(mean, vectors, values)
+    return Principal(mean, vectors, values, d)
 
 
 def _covariance(rows: npt.NDArray[np.floating], mean: Array) -> Array:

@@ -32,4 +32,4 @@ def ridge(x: Principal, y: Principal, cross: Array, *, penalty: float) -> Alignm
 
 def mean_variance(modality: Principal) -> float:
     """Mean variance of a feature: total variance over the number of features."""
-    return float(modality.variance.sum() / len(modality.mean))
+    return float(modality.variance.sum() / modality.features)

@@ -1,8 +1,12 @@
 """Matching inside sets: which x of a set goes with which of its y, as far as the space can tell.
 
 Alternating a matching inside each set with a closed form on the matched rows is an EM: the
-matching is the posterior over hidden pairings. It is kept soft, an entropic transport plan, since
-an early hard matching is mostly wrong and locks its errors in.
+matching is the posterior over hidden pairings. Two things keep it from believing itself:
+
+- It is soft, an entropic transport plan: an early hard matching is mostly wrong and locks its
+  errors in.
+- It is cross-fitted: a map scores the matches that it was fitted to too high, right or wrong, so
+  every set is matched by a map that was fitted without it.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from setclip.linear.cross_covariance import from_sets
-from setclip.linear.maps import Alignment, Array, Principal
+from setclip.linear.maps import Alignment, Array
 
 IntArray = npt.NDArray[np.int64]
 Solve = Callable[[Array], Alignment]
@@ -113,48 +117,124 @@ def _divide(mass: Array, sums: Array, rows: IntArray) -> Array:
     return np.where(rows >= 0, mass / np.maximum(sums, np.finfo(np.float64).tiny), 0.0)
 
 
-def fit_with_sets(
+def cross_from_sets(
     solve: Solve,
-    x: Principal,
-    y: Principal,
-    pairs: tuple[Array, Array],
+    known: CrossSum,
     pool: tuple[Array, Array],
     sets: Sequence[tuple[IntArray, IntArray]],
     *,
     rounds: int,
     temperature: float,
-) -> Alignment:
-    """Alternate a closed form with soft matching inside the sets.
+    folds: int = 5,
+    seed: int = 0,
+) -> Array:
+    """Cross-covariance from matched sets, by alternating a closed form with soft matching.
 
     Starts from the cross-covariance of set sums (no pair needed) joined with that of the pairs;
-    each round matches inside the sets in the current space and solves again.
+    each round matches inside the sets in the current space.
 
     Args:
-        solve: Closed form that turns a cross-covariance into maps.
-        x: Principal axes of the first modality.
-        y: Of the second.
-        pairs: Coordinates of the pairs along these axes, [p, r_x] and [p, r_y]; p may be 0.
-        pool: Coordinates of the pools, [n, r_x] and [m, r_y].
+        solve: Closed form that turns a cross-covariance into maps of coordinates.
+        known: Cross-covariance of the known pairs, which may be none.
+        pool: Coordinates of the pools along principal axes, [n, r_x] and [m, r_y].
         sets: Pool rows of each set, as (x rows, y rows), none empty.
         rounds: Rounds of matching; 0 uses the set sums alone.
         temperature: Of the matching.
+        folds: The sets are dealt into so many parts, and each part is matched by a map fitted to
+            the others. 1 matches all sets by the map fitted to them, as do fewer than two sets a
+            part.
+        seed: Of the dealing.
+
+    Returns:
+        Of pairs and matched sets together. Shape [r_x, r_y].
     """
-    (x_pairs, y_pairs), (x_pool, y_pool) = pairs, pool
-    known = x_pairs.T @ y_pairs
-    x_sets, y_sets = (_ids(sets, side, len(pool[side])) for side in (0, 1))
-    estimate, worth = from_sets(x_pool, y_pool, x_sets, y_sets)
-    alignment = solve((known + worth * estimate) / (len(x_pairs) + worth))
-    batches = padded_batches(sets, width=max(x_pool.shape[1], y_pool.shape[1]))
+    parts = [_Part.of(*pool, part) for part in _deal(sets, folds, seed)]
+    found = [part.sums() for part in parts]
     for _ in range(rounds):
-        zx, zy = _embed(x_pool, x, alignment.x.weight), _embed(y_pool, y, alignment.y.weight)
-        total, count = known, float(len(x_pairs))
-        for batch in batches:
+        found = [
+            part.matched(solve(known.joined(_others(found, number)).mean), temperature)
+            for number, part in enumerate(parts)
+        ]
+    return known.joined(found).mean
+
+
+@dataclass(frozen=True)
+class CrossSum:
+    """A cross-covariance times the number of pairs it stands for: such sums add up.
+
+    Attributes:
+        total: Shape [r_x, r_y].
+        pairs: How many pairs it is worth.
+    """
+
+    total: Array
+    pairs: float
+
+    @classmethod
+    def of_pairs(cls, x: Array, y: Array) -> CrossSum:
+        """Of known pairs, given by centred, row-aligned coordinates [p, r_x] and [p, r_y]."""
+        return cls(x.T @ y, float(len(x)))
+
+    @property
+    def mean(self) -> Array:
+        """The cross-covariance."""
+        return self.total / max(self.pairs, np.finfo(np.float64).tiny)
+
+    def joined(self, others: Sequence[CrossSum]) -> CrossSum:
+        """Together with others."""
+        total, pairs = self.total, self.pairs
+        for other in others:
+            total, pairs = total + other.total, pairs + other.pairs
+        return CrossSum(total, pairs)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some of the sets, with coordinates of their own rows alone, which the sets point into."""
+
+    x: Array
+    y: Array
+    sets: Sequence[tuple[IntArray, IntArray]]
+    batches: list[PaddedSets]
+
+    @classmethod
+    def of(cls, x: Array, y: Array, sets: Sequence[tuple[IntArray, IntArray]]) -> _Part:
+        own_x, own_y = (np.concatenate([rows[side] for rows in sets]) for side in (0, 1))
+        inside = list(zip(_consecutive(sets, 0), _consecutive(sets, 1), strict=True))
+        batches = padded_batches(inside, width=max(x.shape[1], y.shape[1]))
+        return cls(x[own_x], y[own_y], inside, batches)
+
+    def sums(self) -> CrossSum:
+        x_sets, y_sets = _ids(self.sets, 0, len(self.x)), _ids(self.sets, 1, len(self.y))
+        estimate, worth = from_sets(self.x, self.y, x_sets, y_sets)
+        return CrossSum(worth * estimate, worth)
+
+    def matched(self, alignment: Alignment, temperature: float) -> CrossSum:
+        zx, zy = unit_rows(alignment.x(self.x)), unit_rows(alignment.y(self.y))
+        total, count = np.zeros((self.x.shape[1], self.y.shape[1])), 0.0
+        for batch in self.batches:
             plans = soft_matching(zx, zy, batch, temperature=temperature)
-            partners = plans @ y_pool[batch.y_rows]
-            matched = x_pool[batch.x_rows.ravel()].T @ partners.reshape(-1, y_pool.shape[1])
-            total, count = total + matched, count + float(plans.sum())
-        alignment = solve(total / count)
-    return alignment
+            partners = plans @ self.y[batch.y_rows]
+            total += self.x[batch.x_rows.ravel()].T @ partners.reshape(-1, self.y.shape[1])
+            count += float(plans.sum())
+        return CrossSum(total, count)
+
+
+def _consecutive(sets: Sequence[tuple[IntArray, IntArray]], side: int) -> list[IntArray]:
+    ends = np.cumsum([len(rows[side]) for rows in sets])
+    return np.split(np.arange(ends[-1]), ends[:-1])
+
+
+def _deal(
+    sets: Sequence[tuple[IntArray, IntArray]], folds: int, seed: int
+) -> list[list[tuple[IntArray, IntArray]]]:
+    folds = max(1, min(folds, len(sets) // 2))
+    order = np.random.default_rng(seed).permutation(len(sets))
+    return [[sets[i] for i in order[part::folds]] for part in range(folds)]
+
+
+def _others(found: list[CrossSum], number: int) -> list[CrossSum]:
+    return found if len(found) == 1 else found[:number] + found[number + 1 :]
 
 
 def _ids(sets: Sequence[tuple[IntArray, IntArray]], side: int, rows: int) -> IntArray:
@@ -164,7 +244,8 @@ def _ids(sets: Sequence[tuple[IntArray, IntArray]], side: int, rows: int) -> Int
     return ids
 
 
-def _embed(coordinates: Array, modality: Principal, weight: Array) -> Array:
-    z = coordinates @ (modality.axes.T @ weight)
-    unit: Array = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), np.finfo(float).tiny)
+def unit_rows(rows: Array) -> Array:
+    """Rows of length one; a zero row stays zero."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Array = rows / np.maximum(length, np.finfo(np.float64).tiny)
     return unit

@@ -36,12 +36,16 @@ class CCA(Options):
     """Penalties to choose from, the safest first."""
     powers: tuple[NonNegativeFloat, ...] = (0.5, 0.0, 1.0)
     """Powers to choose from, the safest first."""
+    set_penalties: tuple[PositiveFloat, ...] = (3.0, 10.0, 1.0)
+    """Penalties to choose from where there are sets, which stand for many pairs."""
     rank: PositiveInt = 256
     """Principal axes kept of either side where covariances come from all data."""
-    rounds: NonNegativeInt = 15
+    rounds: NonNegativeInt = 12
     """Rounds of matching inside sets."""
-    temperature: PositiveFloat = 0.1
+    temperature: PositiveFloat = 0.05
     """Of the matching inside sets."""
+    parts: PositiveInt = 5
+    """Parts that the sets are dealt into, each matched by a map fitted to the others."""
     folds: PositiveInt = 5
     """Folds of the cross-validation."""
 
@@ -77,7 +81,7 @@ class CCA(Options):
 
     @property
     def _matching(self) -> Matching:
-        return Matching(self.rounds, self.temperature)
+        return Matching(self.rounds, self.temperature, self.parts)
 
     def _candidates(self, pools: Pools) -> list[Candidate]:
         sources: tuple[Covariances, ...] = ("pairs", "all")
@@ -85,7 +89,8 @@ class CCA(Options):
         powers = self.powers if self.power is None else (self.power,)
         if len(pools.shared_sets):
             # Inside sets penalty and power trade off, and every setting costs rounds of matching.
-            sources, powers, penalties = ("all",), powers[:1], penalties[:3]
+            sources, powers = ("all",), powers[:1]
+            penalties = self.set_penalties if self.penalty is None else penalties
         elif self.covariances is not None:
             sources = (self.covariances,)
         elif not len(pools.x_pool) or not len(pools.y_pool):

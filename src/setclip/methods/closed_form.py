@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -13,8 +13,8 @@ from setclip.data.pools import Pools
 from setclip.data.samplers import rows_of_shared_sets
 from setclip.linear.cross_covariance import from_pairs
 from setclip.linear.maps import Alignment, Array, Principal, principal
-from setclip.linear.sets import fit_with_sets
-from setclip.methods.tuning import Fold, log_rank, make_folds
+from setclip.linear.sets import CrossSum, cross_from_sets
+from setclip.methods.tuning import Fold, clearly_better, log_ranks, make_folds, unit_means
 from setclip.training.journal import Journal
 
 Covariances = Literal["pairs", "all"]
@@ -46,10 +46,12 @@ class Matching:
     Attributes:
         rounds: Rounds of matching and solving.
         temperature: Of the soft matching.
+        folds: Parts of the sets, each matched by a map fitted to the others.
     """
 
     rounds: int
     temperature: float
+    folds: int
 
 
 def choose(
@@ -67,8 +69,8 @@ def choose(
 
     Args:
         pools: What to learn from.
-        candidates: Settings to choose from, the safest first: it wins ties and is taken where
-            there is too little to hold out.
+        candidates: Settings to choose from, the safest first: it is taken unless another is
+            better by more than the standard error of the difference.
         name: Of the method, for messages.
         rank: Principal axes kept of either side.
         matching: How items inside sets are matched.
@@ -84,12 +86,17 @@ def choose(
     if not held:
         journal.note(f"{name} took {candidates[0]}: there is too little to cross-validate.")
         return candidates[0]
-    scores = [np.mean([_score(fold, c, axes, matching) for fold in held]) for c in candidates]
+    ranks = [
+        np.concatenate([_unit_ranks(fold, c, axes, matching) for fold in held]) for c in candidates
+    ]
+    scores = [float(values.mean()) for values in ranks]
     best = int(np.argmin(scores))
+    if not clearly_better(ranks[best], ranks[0]):
+        best = 0
     journal.note(
         f"{name} took {candidates[best]}: mean log2 rank {scores[best]:.2f} of held-out "
-        f"items in {len(held)} fold{'s' if len(held) > 1 else ''}, best of {len(candidates)} "
-        f"settings ({min(scores):.2f} to {max(scores):.2f})."
+        f"items in {len(held)} fold{'s' if len(held) > 1 else ''}, of {len(candidates)} "
+        f"settings with {min(scores):.2f} to {max(scores):.2f}."
     )
     return candidates[best]
 
@@ -127,25 +134,25 @@ def _fit(pools: Pools, candidate: Candidate, axes: Axes, matching: Matching) -> 
     else:
         x, y = axes["all"]
     pairs = x(pools.x_pairs), y(pools.y_pairs)
-    solve_cross = partial(candidate.form, x, y)
-
     sets = rows_of_shared_sets(pools)
     if not sets or candidate.covariances == "pairs":
         # Pairs may be a biased sample of the pools: their own means are the right centre.
-        return solve_cross(from_pairs(*(z - z.mean(axis=0) for z in pairs)))
-    pool = x(pools.x_pool), y(pools.y_pool)
-    return fit_with_sets(
-        solve_cross,
-        x,
-        y,
-        pairs,
-        pool,
-        sets,
-        rounds=matching.rounds,
-        temperature=matching.temperature,
-    )
+        cross = from_pairs(*(z - z.mean(axis=0) for z in pairs))
+    else:
+        cross = cross_from_sets(
+            partial(candidate.form, x.inner(), y.inner()),
+            CrossSum.of_pairs(*pairs),
+            (x(pools.x_pool), y(pools.y_pool)),
+            sets,
+            rounds=matching.rounds,
+            temperature=matching.temperature,
+            folds=matching.folds,
+        )
+    return candidate.form(x, y, cross)
 
 
-def _score(fold: Fold, candidate: Candidate, axes: Axes, matching: Matching) -> float:
-    alignment = _fit(fold.train, candidate, axes, matching)
-    return log_rank(fold, alignment.x, alignment.y)
+def _unit_ranks(fold: Fold, candidate: Candidate, axes: Axes, matching: Matching) -> Array:
+    # Settings are told apart before the rounds have settled.
+    quick = replace(matching, rounds=-(-matching.rounds // 2))
+    alignment = _fit(fold.train, candidate, axes, quick)
+    return unit_means(fold, log_ranks(fold, alignment.x, alignment.y))

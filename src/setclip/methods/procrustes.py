@@ -23,10 +23,12 @@ class Procrustes(Options):
     kind: Literal["procrustes"] = "procrustes"
     rank: PositiveInt = 256
     """Principal axes kept of either side where sets are used."""
-    rounds: NonNegativeInt = 15
+    rounds: NonNegativeInt = 12
     """Rounds of matching inside sets."""
-    temperature: PositiveFloat = 0.1
+    temperature: PositiveFloat = 0.05
     """Of the matching inside sets."""
+    parts: PositiveInt = 5
+    """Parts that the sets are dealt into, each matched by a map fitted to the others."""
 
     def fit(self, pools: Pools, *, seed: int = 0, journal: Journal | None = None) -> AlignedModel:
         """Fit on the pairs and sets."""
@@ -42,5 +44,5 @@ class Procrustes(Options):
             Candidate(procrustes, covariances, {}),
             name=self.kind,
             rank=self.rank,
-            matching=Matching(self.rounds, self.temperature),
+            matching=Matching(self.rounds, self.temperature, self.parts),
         )

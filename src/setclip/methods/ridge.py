@@ -15,7 +15,7 @@ from setclip.methods.protocol import Options, Supervision, card, linear_model, p
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
 
-NO_MATCHING = Matching(0, 1.0)
+NO_MATCHING = Matching(0, 1.0, 1)
 
 
 class Ridge(Options):

@@ -155,6 +155,17 @@ def _asked(units: IntArray, others: IntArray) -> IntArray:
     return found
 
 
+def clearly_better(ranks: npt.NDArray[np.float64], than: npt.NDArray[np.float64]) -> bool:
+    """Whether log ranks are lower by more than the standard error of the difference.
+
+    Args:
+        ranks: Of held-out pairs and sets. Shape [n].
+        than: Of the same pairs and sets in the same order. Shape [n].
+    """
+    gains = than - ranks
+    return bool(gains.mean() > gains.std() / np.sqrt(max(len(gains) - 1, 1)))
+
+
 def _one_way(
     queries: npt.NDArray[np.floating],
     gallery: npt.NDArray[np.floating],
