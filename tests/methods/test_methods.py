@@ -23,10 +23,14 @@ SHORT = {"steps": 4, "folds": 2, "batch": 24, "dim": 4}
 OPTIONS: dict[str, dict[str, Any]] = {
     "clip": SHORT,
     "siglip": SHORT,
+    "s-clip": {**SHORT, "weight_keyword": 0.5, "keywords": 4},
+    "structure": SHORT,
+    "sotalign": {"steps": 4, "folds": 2, "batch": 24},
     "setclip": {**SHORT, "weight_ssl": 0.1, "weight_mmd": 0.1},
     "gentle-clip": {**SHORT, "recipe": "paper", "folds": 2},
 }
 PAIRS_ONLY = ["ridge", "clip", "siglip"]
+NEED_PAIRS = [*PAIRS_ONLY, "s-clip", "structure", "sotalign"]
 CLOSED = ["ridge", "procrustes", "cca"]
 
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -173,7 +177,7 @@ def mixture(pairs: int, rest: str) -> Pools:
 
 def enough(name: str, pairs: int, rest: str) -> bool:
     """Whether a method can work from a mixture."""
-    if name in PAIRS_ONLY:
+    if name in NEED_PAIRS:
         return pairs >= 2
     if name in CLOSED:
         return pairs >= 2 or rest == "sets"

@@ -87,6 +87,9 @@ _SECONDS = {
     "cca": 2.4,
     "clip": 2.5,
     "siglip": 2.0,
+    "s-clip": 6.0,
+    "structure": 8.0,
+    "sotalign": 8.0,
     "setclip": 11.0,
 }
 

@@ -12,11 +12,15 @@ from setclip.methods.clip import CLIP
 from setclip.methods.procrustes import Procrustes
 from setclip.methods.protocol import Method
 from setclip.methods.ridge import Ridge
+from setclip.methods.s_clip import SCLIP
 from setclip.methods.setclip import SetCLIP
 from setclip.methods.siglip import SigLIP
+from setclip.methods.sotalign import SOTAlign
+from setclip.methods.structure import Structure
 
 AnyMethod = Annotated[
-    Ridge | Procrustes | CCA | CLIP | SigLIP | SetCLIP, Field(discriminator="kind")
+    Ridge | Procrustes | CCA | CLIP | SigLIP | SCLIP | Structure | SOTAlign | SetCLIP,
+    Field(discriminator="kind"),
 ]
 
 METHODS: dict[str, Callable[..., Method]] = {
@@ -25,6 +29,9 @@ METHODS: dict[str, Callable[..., Method]] = {
     "cca": CCA,
     "clip": CLIP,
     "siglip": SigLIP,
+    "s-clip": SCLIP,
+    "structure": Structure,
+    "sotalign": SOTAlign,
     "setclip": SetCLIP,
     "gentle-clip": SetCLIP,
 }
@@ -45,11 +52,14 @@ __all__ = [
     "CCA",
     "CLIP",
     "METHODS",
+    "SCLIP",
     "AnyMethod",
     "Method",
     "Procrustes",
     "Ridge",
+    "SOTAlign",
     "SetCLIP",
     "SigLIP",
+    "Structure",
     "make_method",
 ]

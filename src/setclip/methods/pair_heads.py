@@ -68,7 +68,7 @@ class PairHeads(Options):
         journal = journal or Journal()
         pools = visible(pools, self.uses).without_sets()
         if pools.n_pairs < 2:
-            raise ValueError(pairs_needed(self.kind, pools.n_pairs))
+            raise ValueError(pairs_needed(self.kind, pools.n_pairs, alone="pools" not in self.uses))
         schedules = [
             Schedule(self.steps, rate, self.weight_decay, warmup=10, check_every=10, patience=3)
             for rate in self.lr

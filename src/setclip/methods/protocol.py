@@ -55,11 +55,12 @@ def visible(pools: Pools, uses: frozenset[Supervision]) -> Pools:
     return pools if uses & {"sets", "pools"} else pools.without_pools()
 
 
-def pairs_needed(name: str, pairs: int) -> str:
-    """What a method that learns from pairs alone says to fewer than two."""
+def pairs_needed(name: str, pairs: int, *, alone: bool = True) -> str:
+    """What a method that learns from pairs, alone or beside pools, says to fewer than two."""
+    source = "learns from pairs alone" if alone else "needs pairs beside the pools"
     return (
-        f"{name} learns from pairs alone and was given {pairs}: give at least 2, or use `cca` with "
-        "sets or `setclip` with pools."
+        f"{name} {source} and was given {pairs}: give at least 2, or use `cca` with sets or "
+        "`setclip` with pools."
     )
 
 
