@@ -103,6 +103,35 @@ def test_bench_prints_the_table_and_keeps_it(setclip, tmp_path):
     assert "|" in printed
     assert (tmp_path / "bench/planted.csv").read_text().count("ridge") >= 1
     assert "procrustes" in setclip("bench", "planted", *words)[1]
+    assert "there" in setclip("bench", "planted", *words[:8], "--output", "bench", "--plan")[1]
+
+
+def test_bench_small_end_to_end(setclip, tmp_path):
+    code, printed = setclip("bench", "small", "--workers", 1, "--output", "b")
+    assert code == 0
+    assert "cca (pairs alone)" in (tmp_path / "b/small.md").read_text()
+    assert "damaged sets of 8" in printed
+    made = {path: path.read_bytes() for path in (tmp_path / "b").glob("small.*")}
+    assert sorted(path.suffix for path in made) == [".csv", ".html", ".md"]
+    for path in made:
+        path.unlink()
+    assert setclip("bench", "table", "b")[0] == 0
+    for path, content in made.items():
+        if path.suffix != ".html":  # plotly numbers its figures at random
+            assert path.read_bytes() == content
+    assert (tmp_path / "b/small.html").is_file()
+
+
+def test_bench_of_a_config_measures_its_own_pools(setclip, tmp_path):
+    content = {"data": write_arrays(tmp_path, pairs=60), "method": "procrustes"}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    words = ("--methods", "ridge,config", "--seeds", 1, "--workers", 1, "--output", "b")
+    code, printed = setclip("bench", "mine.yaml", *words)
+    assert code == 0
+    assert "mine.yaml: own pools, 45 pairs" in printed
+    text = (tmp_path / "b/mine-config.md").read_text()
+    assert "| procrustes (config) |" in text
+    assert "setclip bench mine.yaml" in text
 
 
 @pytest.mark.parametrize(
@@ -111,6 +140,8 @@ def test_bench_prints_the_table_and_keeps_it(setclip, tmp_path):
         (("fit", "none.yaml"), "none.yaml"),
         (("report", "nowhere"), "give a folder that `setclip fit` wrote"),
         (("bench", "emojy"), "emoji"),
+        (("bench", "table", "nowhere"), "holds no benchmark"),
+        (("bench", "none.yaml"), "cannot be read"),
         (("bench", "planted", "--pairs", "many"), "give whole numbers"),
         (("data", "build", "nothing"), "openclipart"),
     ],

@@ -6,13 +6,16 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from setclip.benchmark.cells import Condition, PairCount
+    from setclip.benchmark.data import BenchmarkData
+    from setclip.benchmark.suites import Suite
     from setclip.mining.labelling import Side
     from setclip.run import Result
 
@@ -25,6 +28,26 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Data sets that setclip knows.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+
+
+class SuiteFirst(TyperGroup):
+    """Takes a suite where other groups take a command: `bench emoji` is `bench run emoji`."""
+
+    # What the context is called differs between versions of typer.
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command in front where there is none."""
+        if args and args[0] not in (*self.commands, "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+bench_app = typer.Typer(
+    cls=SuiteFirst,
+    help="Compare methods: `setclip bench SUITE`, or your own data: `setclip bench config.yaml`. "
+    "`setclip bench run --help` lists the options.",
+    no_args_is_help=True,
+)
+app.add_typer(bench_app, name="bench")
 
 out, err = Console(), Console(stderr=True)
 
@@ -49,39 +72,62 @@ def demo(
     out.print(f"Report: {page}")
 
 
-@app.command()
+@bench_app.command("run", hidden=True)
 def bench(
-    suite: Annotated[str, typer.Argument(help="Name of the suite.")],
+    suite: Annotated[str, typer.Argument(help="Name of a suite, or a config.yaml of yours.")],
     methods: Annotated[str | None, typer.Option(help="Names, with commas.")] = None,
     pairs: Annotated[str | None, typer.Option(help="Numbers, with commas; or all.")] = None,
     seeds: Annotated[str | None, typer.Option(help="How many; or which, with commas.")] = None,
     conditions: Annotated[str | None, typer.Option(help="Names, with commas.")] = None,
+    set_size: Annotated[int | None, typer.Option(min=1, help="Items of a matched set.")] = None,
     output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs/bench"),
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     fresh: Annotated[bool, typer.Option(help="Compute again what is already there.")] = False,
+    plan: Annotated[bool, typer.Option(help="Say what it would take, measure nothing.")] = False,
     markdown: Annotated[bool, typer.Option(help="Print the table as Markdown.")] = False,
 ) -> None:
     """Measure a suite: one result a file, resumable, parallel; prints the table."""
+    from setclip.benchmark.archive import Archive
+    from setclip.benchmark.plan import plan as planned
+    from setclip.benchmark.plan import to_rich as plan_table
     from setclip.benchmark.runner import run_cells
     from setclip.benchmark.suites import cells_of
-    from setclip.benchmark.table import summarise, to_csv, to_markdown, to_rich
-    from setclip.data.atomic import write_text
+    from setclip.benchmark.table import summarise, to_markdown, to_rich
 
+    name, chosen, data = _suite_or_config(suite)
     cells = cells_of(
-        suite,
+        chosen,
         methods=_words(methods),
         pairs=[_count(word) for word in _words(pairs) or ()] or None,
         seeds=_seeds(seeds),
         conditions=cast("list[Condition] | None", _words(conditions)),
+        set_size=set_size,
     )
-    rows = summarise(run_cells(cells, output, workers=workers, fresh=fresh), suite=suite)
-    write_text(output / f"{suite}.md", to_markdown(rows))
-    write_text(output / f"{suite}.csv", to_csv(rows))
+    if plan:
+        out.print(plan_table(planned(cells, output), workers=workers))
+        return
+    archive = Archive.read(output, name, suite).with_cells(cells)
+    results = run_cells(cells, output, workers=workers, fresh=fresh, data=data)
+    rows = summarise(results, suite=suite)
     if markdown:
         sys.stdout.write(to_markdown(rows))
-        return
-    for table in to_rich(rows):
-        out.print(table)
+    else:
+        for table in to_rich(rows):
+            out.print(table)
+    _say_written(archive.write(results), markdown)
+
+
+@bench_app.command("table")
+def bench_table(
+    folder: Annotated[Path, typer.Argument(help="Folder that `setclip bench` wrote.")] = Path(
+        "runs/bench"
+    ),
+) -> None:
+    """Write the tables and pages of a benchmark folder again; measures nothing."""
+    from setclip.benchmark.archive import archives
+
+    for archive in archives(folder):
+        _say_written(archive.write())
 
 
 @app.command()
@@ -213,6 +259,26 @@ def _print_results(results: Sequence[Result]) -> None:
         recalls = ("{:.1f} [{:.1f}, {:.1f}]".format(*result.recall[k]) for k in ks)
         table.add_row(result.name, *recalls, f"{result.median_rank:g}", f"{result.seconds:.1f}")
     out.print(table)
+
+
+def _suite_or_config(
+    suite: str,
+) -> tuple[str, str | Suite, dict[str, BenchmarkData] | None]:
+    """Name of the files, the suite, and the data that only it knows."""
+    path = Path(suite)
+    if path.suffix not in (".yaml", ".yml"):
+        return suite, suite, None
+    from setclip.benchmark.own import own_data, own_suite
+    from setclip.config import load_config
+
+    config = load_config(path)
+    data = own_data(config, name=suite)
+    return f"{path.stem}-config", own_suite(config, data, name=path.name), {path.name: data}
+
+
+def _say_written(paths: Sequence[Path], quiet: bool = False) -> None:
+    if not quiet:
+        out.print(f"Written: {', '.join(map(str, paths))}")
 
 
 def _words(text: str | None) -> list[str] | None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from setclip.benchmark import NAMED, SUITES, cells_of, command
-from setclip.benchmark.suites import EVERY, UPPER_BOUND
+from setclip.benchmark import ALL, NAMED, SUITES, Fewer, Setting, Suite, cells_of, command
+from setclip.benchmark.suites import EVERY, FAMILIAR, PAIRS, UPPER_BOUND, name_of, named_method
+from setclip.methods import METHODS
 
 
 def test_the_demo_asks_what_the_readme_shows() -> None:
     cells = cells_of("demo")
     found = {(c.condition, c.pairs) for c in cells if c.name != UPPER_BOUND}
     assert found == {("disjoint", 50), ("sets", 50), ("sets", 0)}
-    assert {c.name for c in cells} == {NAMED[name][0] for name in EVERY} | {UPPER_BOUND}
+    names = {named_method(name)[0] for name in SUITES["demo"].methods}
+    assert names >= {NAMED[name][0] for name in FAMILIAR}
+    assert {c.name for c in cells} == names | {UPPER_BOUND}
     assert {c.seed for c in cells} == set(range(5))
     assert {c.set_size for c in cells} == {16}
     assert len({c.key for c in cells}) < len(cells)
@@ -52,8 +55,80 @@ def test_the_recipe_of_the_paper_is_another_result() -> None:
     assert keys["setclip (paper)"] != keys["setclip (default)"]
 
 
+def test_every_method_takes_part_once_by_its_name() -> None:
+    kinds = {named_method(name)[1].kind for name in EVERY}
+    classes = set(METHODS.values())
+    assert {type(named_method(name)[1]) for name in EVERY} == classes
+    assert kinds <= METHODS.keys()
+    for suite in ("emoji", "glosses", "openclipart", "mdi-icons", "planted", "full"):
+        assert SUITES[suite].methods == EVERY
+
+
+def test_the_full_suite_has_all_data_and_pairs() -> None:
+    cells = cells_of("full", methods=["cca"])
+    counts = {c.pairs for c in cells if c.dataset == "glosses" and c.pairs != ALL}
+    assert counts == set(PAIRS)
+    assert {c.seed for c in cells} == set(range(5))
+    whole = {
+        d
+        for suite in ("emoji", "glosses", "openclipart", "mdi-icons", "planted")
+        for d in SUITES[suite].datasets
+    }
+    assert {c.dataset for c in cells} == whole
+
+
+FEW = Suite(
+    "q",
+    ("a", "b"),
+    (Setting("disjoint", 5), Setting("disjoint", 9)),
+    ("ridge", "cca"),
+    seeds=3,
+    fewer={"cca": Fewer(pairs=(9,), seeds=2), "b": Fewer(seeds=1)},
+)
+
+
+def test_slow_methods_and_data_are_measured_in_fewer_places() -> None:
+    cells = [c for c in cells_of(FEW) if c.pairs != ALL]
+    assert [(c.pairs, c.seed) for c in cells if (c.dataset, c.name) == ("a", "cca")] == [
+        (9, 0),
+        (9, 1),
+    ]
+    assert len([c for c in cells if (c.dataset, c.name) == ("a", "ridge")]) == 6
+    assert {c.seed for c in cells_of(FEW) if c.dataset == "b"} == {0}
+
+
+def test_what_is_asked_for_is_measured_everywhere() -> None:
+    cells = cells_of(FEW, pairs=[5], seeds=[4])
+    assert len(cells) == 2 * (2 + 1)
+    assert {c.seed for c in cells} == {4}
+
+
+def test_fewer_reads_as_words() -> None:
+    assert str(Fewer((0, 20), 3)) == "pairs 0, 20; 3 seeds"
+    assert str(Fewer(seeds=1)) == "1 seed"
+
+
+def test_sets_may_have_another_size() -> None:
+    cells = cells_of("demo", set_size=64, seeds=1)
+    assert {c.set_size for c in cells if c.pairs != ALL} == {64}
+    with pytest.raises(ValueError, match="set_size is 0"):
+        cells_of("demo", set_size=0)
+
+
+def test_a_closed_form_on_the_pairs_alone_is_another_result() -> None:
+    cells = {c.name: c for c in cells_of("emoji", methods=["cca", "cca-pairs"], pairs=[5], seeds=1)}
+    assert cells["cca (pairs alone)"].view == "pairs"
+    assert cells["cca (pairs alone)"].key != cells["cca"].key
+
+
+@pytest.mark.parametrize("name", ["cca", "cca-pairs", "setclip-paper"])
+def test_labels_lead_back_to_names(name: str) -> None:
+    assert name_of(named_method(name)[0]) == name
+
+
 def test_commands() -> None:
     assert command("demo") == "setclip bench demo"
+    assert command("my data/a.yaml", set_size=4) == "setclip bench 'my data/a.yaml' --set-size 4"
     assert (
         command("emoji", methods=["cca", "ridge"], pairs=[5, "all"], seeds=3)
         == "setclip bench emoji --methods cca,ridge --pairs 5,all --seeds 3"

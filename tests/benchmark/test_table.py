@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 from benchmark.results import failed, result
 
-from setclip.benchmark import by_block, summarise, to_csv, to_markdown, to_result_table, to_rich
+from setclip.benchmark import (
+    Fewer,
+    Suite,
+    by_block,
+    suites,
+    summarise,
+    to_csv,
+    to_markdown,
+    to_result_table,
+    to_rich,
+)
 from setclip.evaluation import bootstrap, paired_bootstrap
 
 
@@ -43,6 +53,45 @@ def test_differences_are_paired_by_seed_whatever_the_order() -> None:
         [c["credits"]["10"] for c in ours], [c["credits"]["10"] for c in theirs]
     )
     assert row.difference == expected
+
+
+def test_the_best_method_on_pairs_alone_is_what_the_others_are_held_against() -> None:
+    cells = [result("setclip", seed, 0.6) for seed in range(3)]
+    good = [result("ridge", seed, 0.4, view="pairs") for seed in range(3)]
+    bad = [result("clip", seed, 0.1, view="pairs") for seed in range(3)]
+    lucky = [result("siglip", 0, 0.9, view="pairs")]
+    rows = {r.method: r for r in summarise([*cells, *good, *bad, *lucky])}
+    expected = paired_bootstrap(*([c["credits"]["10"] for c in of] for of in (cells, good)))
+    assert rows["setclip"].over_alone == expected
+    assert rows["ridge"].over_alone is None
+    assert (rows["ridge"].alone, rows["setclip"].alone) == (True, False)
+    assert rows["siglip"].note == "1 of 3 seeds."
+    assert summarise(cells)[1].over_alone is None
+
+
+def test_methods_measured_in_fewer_places_are_missed_aloud(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fewer = {"setclip-paper": Fewer(pairs=(0, 20)), "planted": Fewer(seeds=1)}
+    few = Suite("q", ("emoji",), (), (), fewer=fewer)
+    monkeypatch.setitem(suites.SUITES, "few", few)
+    cells = [result("setclip (paper)", 0, 0.4, pairs=20)]
+    cells += [result("cca", 0, 0.4, pairs=pairs) for pairs in (20, 50)]
+    text = to_markdown(summarise(cells, suite="few"))
+    assert text.count("for its time measured at pairs 0, 20 alone.") == 1
+    assert "| setclip (paper) | — |" in text
+
+
+def test_commands_name_what_the_suite_does_not() -> None:
+    cells = [result("cca (config)", seed, 0.4, condition="damaged-sets") for seed in (0, 1)]
+    for cell in cells:
+        cell["cell"]["set_size"] = 64
+    row = summarise(cells, suite="a.yaml")[1]
+    assert row.block.title == "emoji: damaged sets of 64, 50 pairs"
+    assert (
+        row.command == "setclip bench a.yaml --methods config --pairs 50 --seeds 2 "
+        "--conditions damaged-sets --set-size 64"
+    )
 
 
 def test_each_block_has_chance_and_the_upper_bound() -> None:

@@ -7,12 +7,15 @@ print(to_markdown(rows, command="setclip bench demo"))
 
 from __future__ import annotations
 
+from setclip.benchmark.archive import Archive, archives
 from setclip.benchmark.cells import ALL, Cell, Condition, PairCount
 from setclip.benchmark.curves import curves_page
 from setclip.benchmark.data import BenchmarkData, load_data
 from setclip.benchmark.measure import Result, run_cell
+from setclip.benchmark.plan import Planned, plan
+from setclip.benchmark.replaced import Replaced, pairs_replaced
 from setclip.benchmark.runner import read_results, run_cells
-from setclip.benchmark.suites import NAMED, SUITES, Setting, Suite, cells_of, command
+from setclip.benchmark.suites import NAMED, SUITES, Fewer, Setting, Suite, cells_of, command
 from setclip.benchmark.table import (
     Block,
     MethodRow,
@@ -28,20 +31,27 @@ __all__ = [
     "ALL",
     "NAMED",
     "SUITES",
+    "Archive",
     "BenchmarkData",
     "Block",
     "Cell",
     "Condition",
+    "Fewer",
     "MethodRow",
     "PairCount",
+    "Planned",
+    "Replaced",
     "Result",
     "Setting",
     "Suite",
+    "archives",
     "by_block",
     "cells_of",
     "command",
     "curves_page",
     "load_data",
+    "pairs_replaced",
+    "plan",
     "read_results",
     "run_cell",
     "run_cells",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from setclip.methods import Method
 
@@ -32,6 +32,18 @@ class BenchmarkMethod(Method, Protocol):
 
     def model_dump(self, *, mode: str = ...) -> dict[str, Any]:
         """The full configuration as JSON values, defaults included."""
+
+
+class Asked(NamedTuple):
+    """Where a result stands in tables: what was asked for, and the name of the result."""
+
+    key: str
+    dataset: str
+    condition: Condition
+    pairs: PairCount
+    seed: int
+    label: str
+    set_size: int
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,19 @@ class Cell:
         """Name of the result: a hash of everything in the cell that decides it."""
         text = json.dumps(self.decisive(), sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    @property
+    def asked(self) -> Asked:
+        """The cell without its method."""
+        return Asked(
+            self.key,
+            self.dataset,
+            self.condition,
+            self.pairs,
+            self.seed,
+            self.name,
+            self.set_size,
+        )
 
     def decisive(self) -> dict[str, Any]:
         """What decides the result, as JSON values; labels and unseen conditions do not."""

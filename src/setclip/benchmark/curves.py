@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from setclip.benchmark.replaced import Replaced, chosen_method, pairs_replaced
+from setclip.benchmark.replaced import averages as averaged
 from setclip.benchmark.table import BASELINE, Block, MethodRow, by_block, headings, printed
 from setclip.data.atomic import write_text
 from setclip.evaluation.intervals import Interval
@@ -42,22 +45,44 @@ class Panel:
     blocks: list[tuple[Block, list[MethodRow]]]
 
 
+@dataclass(frozen=True)
+class Worth:
+    """What unpaired data were worth to one method.
+
+    Attributes:
+        method: Its label.
+        figures: One a condition.
+        averages: Condition, pairs and what they were worth, in words.
+    """
+
+    method: str
+    figures: list[tuple[str, Markup]]
+    averages: list[tuple[str, int, str]]
+
+
 def curves_page(
     rows: Sequence[MethodRow],
     directory: str | Path,
     *,
+    name: str = "curves",
     title: str = "Benchmark",
     command: str = "",
+    note: str = "",
     baseline: str = BASELINE,
+    worth_of: str | None = None,
 ) -> Path:
-    """Write ``curves.html``, one file that opens offline.
+    """Write ``<name>.html``, one file that opens offline.
 
     Args:
         rows: From :func:`setclip.benchmark.summarise`.
         directory: Made if absent.
+        name: Of the file.
         title: Heading of the page.
         command: What makes the benchmark again.
-        baseline: Label of the method that differences were taken to.
+        note: What else to say at the top.
+        baseline: Label of the method that the differences of the tables were taken to.
+        worth_of: Label of the method whose gain from unpaired data is told in pairs; by default
+            `auto`, or the best one that uses unpaired data.
 
     Returns:
         Path of the page.
@@ -82,11 +107,13 @@ def curves_page(
         command=command,
         legend=[(name, look.colour, SIGNS[look.symbol]) for name, look in looks.items()],
         script=Markup(get_plotlyjs()),
+        note=note,
+        worth=_worth(rows, worth_of or chosen_method(rows)),
         panels=[_panel(blocks, looks, baseline) for blocks in _conditions(rows)],
         headings=headings(baseline),
         printed=printed,
     )
-    path = Path(directory) / "curves.html"
+    path = Path(directory) / f"{name}.html"
     write_text(path, page)
     return path
 
@@ -112,9 +139,11 @@ def _panel(
 ) -> Panel:
     block = blocks[0][0]
     counts = [str(b.pairs) for b, _ in blocks]
+    alone = any(row.over_alone for _, body in blocks for row in body)
+    against = "the best on pairs alone" if alone else baseline
     figures = [
         (f"R@{K} against pairs", _quality(blocks, counts, looks)),
-        (f"R@{K} over {baseline}, paired", _differences(blocks, counts, looks)),
+        (f"R@{K} over {against}, paired", _differences(blocks, counts, looks, alone)),
     ]
     counted = [each for each in blocks if each[0].pairs != "all"]
     if counted:
@@ -149,14 +178,16 @@ def _quality(
 
 
 def _differences(
-    blocks: list[tuple[Block, list[MethodRow]]], counts: list[str], looks: dict[str, Look]
+    blocks: list[tuple[Block, list[MethodRow]]],
+    counts: list[str],
+    looks: dict[str, Look],
+    alone: bool,
 ) -> Markup:
     traces = []
     for name, look in looks.items():
         found = [next((r for r in body if r.method == name), None) for _, body in blocks]
-        traces.append(
-            _with_interval(name, look, [r.difference if r else None for r in found], counts)
-        )
+        over = [(r.over_alone if alone else r.difference) if r else None for r in found]
+        traces.append(_with_interval(name, look, over, counts))
     return _figure(traces, _pairs_axis(counts), {"zerolinecolor": "#626b76"})
 
 
@@ -170,6 +201,58 @@ def _cost(body: list[MethodRow], looks: dict[str, Look]) -> Markup:
         if row.method in looks and row.recall and row.seconds
     ]
     return _figure(traces, {"type": "log", "title": {"text": "seconds"}}, {"rangemode": "tozero"})
+
+
+def _worth(rows: Sequence[MethodRow], method: str | None) -> Worth | None:
+    found = pairs_replaced(rows, method) if method else []
+    if not found or not method:
+        return None
+    kinds = dict.fromkeys(each.kind for each in found)
+    figures = [(kind, _equivalents([e for e in found if e.kind == kind])) for kind in kinds]
+    averages = [
+        (kind, pairs, f"{'≥ ' if beyond else ''}{worth:.0f}, over {sets} data set{'s'[: sets > 1]}")
+        for (kind, pairs), (worth, sets, beyond) in averaged(found).items()
+    ]
+    return Worth(method, figures, averages)
+
+
+def _equivalents(found: Sequence[Replaced]) -> Markup:
+    """Pairs that pairs alone would take, by data set and in the mean, against the pairs given."""
+    counts = sorted({each.pairs for each in found})
+    axis = [str(count) for count in counts]
+    names = dict.fromkeys(each.dataset for each in found)
+    traces = []
+    for name, colour, symbol in zip(names, cycle(COLOURS), cycle(SIGNS), strict=False):
+        own = {each.pairs: each for each in found if each.dataset == name}
+        shown = [own.get(count) for count in counts]
+        trace = _with_interval(
+            name, Look(colour, symbol), [e.worth if e else None for e in shown], axis
+        )
+        # Open signs: more than the most pairs that were measured.
+        symbols = [f"{symbol}-open" if e and e.beyond else symbol for e in shown]
+        traces.append(trace | {"marker": trace["marker"] | {"symbol": symbols}})
+    averages = {pairs: worth for (_, pairs), (worth, *_) in averaged(found).items()}
+    traces.append(
+        {
+            "x": axis,
+            "y": [averages[count] for count in counts],
+            "name": "mean",
+            "mode": "lines",
+            "line": {"color": "#1b1f24", "width": 4},
+            "opacity": 0.35,
+            "hovertemplate": "mean: %{y:.0f} pairs<extra></extra>",
+        }
+    )
+    for times, dash in ((1, "dot"), (2, "dash")):
+        name = "nothing replaced" if times == 1 else "worth twice the pairs"
+        line = {"dash": dash, "color": "#9aa2ac", "width": 1.5}
+        level = [times * count or None for count in counts]
+        common = {"x": axis, "name": name, "mode": "lines", "line": line}
+        traces.append({**common, "y": level, "hovertemplate": f"{name}<extra></extra>"})
+    # Below one pair there is nothing to read.
+    top = max(max(each.worth.high for each in found), 2 * counts[-1], 10)
+    y = {"type": "log", "range": [0, math.log10(top) + 0.1], "title": {"text": "pairs alone"}}
+    return _figure(traces, _pairs_axis(axis), y, legend=True)
 
 
 def _recall(body: list[MethodRow], method: str) -> Interval | None:
@@ -212,14 +295,17 @@ def _pairs_axis(counts: list[str]) -> dict[str, Any]:
     }
 
 
-def _figure(traces: list[dict[str, Any]], x: dict[str, Any], y: dict[str, Any]) -> Markup:
+def _figure(
+    traces: list[dict[str, Any]], x: dict[str, Any], y: dict[str, Any], *, legend: bool = False
+) -> Markup:
     import plotly.io
     from markupsafe import Markup
 
     layout = {
         "template": "plotly_white",
-        "showlegend": False,
-        "height": 330,
+        "showlegend": legend,
+        "legend": {"orientation": "h", "y": -0.25, "font": {"size": 11}},
+        "height": 420 if legend else 330,
         "margin": {"l": 45, "r": 10, "t": 10, "b": 45},
         "xaxis": x,
         "yaxis": y,

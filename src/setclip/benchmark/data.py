@@ -95,11 +95,15 @@ class BenchmarkData:
         return {name: array for name, array in vars(self).items() if array is not None}
 
 
+FEW = {"glosses-few": ("glosses", 300)}
+"""Excerpts for quick suites: of which data set how many items, drawn at random once."""
+
+
 def load_data(name: str, *, progress: bool = True) -> BenchmarkData:
     """The data of a suite by name: a planted cloud, or a data set's features with its groups.
 
     Args:
-        name: Of :data:`setclip.benchmark.planted.PLANTED` or of a data set.
+        name: Of :data:`setclip.benchmark.planted.PLANTED`, of :data:`FEW`, or of a data set.
         progress: Show a bar while items are encoded.
 
     Raises:
@@ -109,10 +113,13 @@ def load_data(name: str, *, progress: bool = True) -> BenchmarkData:
     if name in PLANTED:
         cloud = planted(PLANTED[name])
         return BenchmarkData(cloud.x, cloud.y, np.arange(len(cloud.x)), cloud.labels)
-    dataset = load_dataset(name)
+    whole, items = FEW.get(name, (name, None))
+    dataset = load_dataset(whole)
     x, y = dataset.features(progress=progress)
-    groups = near_duplicate_groups(x, y, keys=[dataset.concepts])
-    return BenchmarkData(x, y, groups, _numbered(dataset.labels))
+    rows = np.sort(np.random.default_rng(0).permutation(len(x))[:items])
+    x, y, concepts = x[rows], y[rows], dataset.concepts[rows]
+    groups = near_duplicate_groups(x, y, keys=[concepts])
+    return BenchmarkData(x, y, groups, _numbered([dataset.labels[row] for row in rows]))
 
 
 def _numbered(labels: Sequence[str]) -> IntArray | None:

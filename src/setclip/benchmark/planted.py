@@ -68,6 +68,7 @@ PLANTED: dict[str, Planting] = {
     "planted-wide": Planting(x_width=1024, y_width=768, noise=2.0),
     "planted-private": Planting(noise=0.5, private=32),
     "planted-imbalanced": Planting(imbalance=1.5, spread=0.5),
+    "planted-small": Planting(items=320, latent=8, x_width=32, y_width=24, classes=4),
 }
 
 

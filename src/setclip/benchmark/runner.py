@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from setclip.benchmark.cells import ALL, Cell
+from setclip.benchmark.cells import ALL, Asked, Cell
 from setclip.benchmark.data import BenchmarkData, load_all
 from setclip.benchmark.measure import FORMAT, Result, versions
+from setclip.benchmark.timings import Timings
 from setclip.benchmark.workers import Done, run_parallel
 from setclip.data.atomic import write_json
 
@@ -42,8 +43,8 @@ def run_cells(
 
     Returns:
         One result a cell, in order; see :func:`setclip.benchmark.measure.run_cell`. ``cell`` also
-        has the label and condition that were asked for. A cell whose process died or failed has
-        ``error`` and ``failed``, and is tried again by the next call.
+        has the label, condition and number of pairs that were asked for. A cell whose process died
+        or failed has ``error`` and ``failed``, and is tried again by the next call.
 
     Raises:
         ValueError: Data of an unknown name.
@@ -55,23 +56,32 @@ def run_cells(
     wanted = {cell.key: cell for cell in cells}
     if not fresh:
         results = {key: r for key, cell in wanted.items() if (r := _read(folder, cell, prints))}
-    missing = sorted((c for k, c in wanted.items() if k not in results), key=cost, reverse=True)
+    timings = Timings.read(folder)
+    costs = {k: timings.seconds(c) or cost(c) for k, c in wanted.items() if k not in results}
+    missing = [wanted[key] for key in sorted(costs, key=lambda key: costs[key], reverse=True)]
     homes = {n: loaded[n].write(folder / "features") for n in {c.dataset for c in missing}}
-    with _bar(missing, done=len(results), shown=progress) as advance:
+    with _bar(costs, done=len(results), shown=progress) as advance:
         for done in run_parallel(missing, homes, workers):
             results[done.cell.key] = _keep(folder, done, prints)
             advance(done.cell)
-    return [_for(cell, results[cell.key]) for cell in cells]
+    return [_for(cell.asked, results[cell.key]) for cell in cells]
 
 
-def read_results(cells: Sequence[Cell], directory: str | Path) -> list[Result]:
+def read_results(cells: Iterable[Cell | Asked], directory: str | Path) -> list[Result]:
     """The finished results among `cells`, whatever data and version they were made with."""
-    found = ((cell, _parse(_path(Path(directory), cell))) for cell in cells)
-    return [_for(cell, result) for cell, result in found if result]
+    asked = (cell.asked if isinstance(cell, Cell) else cell for cell in cells)
+    found = ((each, _parse(_path(Path(directory), each.key))) for each in asked)
+    return [_for(each, result) for each, result in found if result]
+
+
+def is_measured(cell: Cell, directory: str | Path) -> bool:
+    """Whether there is a result of this version; that its data have changed is not looked at."""
+    result = _parse(_path(Path(directory), cell.key))
+    return result is not None and _is_current(result)
 
 
 def cost(cell: Cell) -> float:
-    """Seconds a cell takes, roughly, to start with the longest and to tell the time left.
+    """Seconds a cell takes, roughly, where nothing was recorded: to start with the longest.
 
     Measured on the emoji set; only their ratios matter.
     """
@@ -94,8 +104,8 @@ _SECONDS = {
 }
 
 
-def _path(folder: Path, cell: Cell) -> Path:
-    return folder / "results" / f"{cell.key}.json"
+def _path(folder: Path, key: str) -> Path:
+    return folder / "results" / f"{key}.json"
 
 
 def _parse(path: Path) -> Result | None:
@@ -110,10 +120,14 @@ def _parse(path: Path) -> Result | None:
 
 
 def _read(folder: Path, cell: Cell, prints: Mapping[str, str]) -> Result | None:
-    result = _parse(_path(folder, cell))
+    result = _parse(_path(folder, cell.key))
     if result is None or result["data"] != prints[cell.dataset]:
         return None
-    return result if result["versions"]["setclip"] == versions()["setclip"] else None
+    return result if _is_current(result) else None
+
+
+def _is_current(result: Result) -> bool:
+    return bool(result["versions"]["setclip"] == versions()["setclip"])
 
 
 def _keep(folder: Path, done: Done, prints: Mapping[str, str]) -> Result:
@@ -122,32 +136,32 @@ def _keep(folder: Path, done: Done, prints: Mapping[str, str]) -> Result:
         reason = done.failure.splitlines()[-1]
         return {"cell": done.cell.decisive(), "error": reason, "failed": True}
     result = done.result | {"data": prints[done.cell.dataset]}
-    write_json(_path(folder, done.cell), result, indent=None)
+    write_json(_path(folder, done.cell.key), result, indent=None)
     return result
 
 
-def _for(cell: Cell, result: Result) -> Result:
-    asked = {"condition": cell.condition, "label": cell.name, "set_size": cell.set_size}
-    return result | {"key": cell.key, "cell": result["cell"] | asked}
+def _for(asked: Asked, result: Result) -> Result:
+    cell = asked._asdict()
+    return result | {"key": cell.pop("key"), "cell": result["cell"] | cell}
 
 
 @contextmanager
-def _bar(missing: Sequence[Cell], *, done: int, shown: bool) -> Iterator[Callable[[Cell], None]]:
+def _bar(costs: Mapping[str, float], *, done: int, shown: bool) -> Iterator[Callable[[Cell], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
-    if done and missing:
-        log.info("%d results were there, %d are missing", done, len(missing))
-    off = not shown or not missing
+    if done and costs:
+        log.info("%d results were there, %d are missing", done, len(costs))
+    off = not shown or not costs
     with Progress(*columns, TimeElapsedColumn(), TimeLeft(), disable=off) as bar:
         # Costs, not counts: the longest cells come first.
-        task = bar.add_task("benchmark", total=sum(map(cost, missing)), count=f"0/{len(missing)}")
+        task = bar.add_task("benchmark", total=sum(costs.values()), count=f"0/{len(costs)}")
         finished = 0
 
         def advance(cell: Cell) -> None:
             nonlocal finished
             finished += 1
-            bar.update(task, advance=cost(cell), count=f"{finished}/{len(missing)}")
+            bar.update(task, advance=costs[cell.key], count=f"{finished}/{len(costs)}")
 
         yield advance

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from setclip.benchmark.cells import ALL, BenchmarkMethod, Cell, Condition, PairCount
@@ -14,6 +15,8 @@ from setclip.suggest import nearest
 T = TypeVar("T")
 
 UPPER_BOUND = "cca, all pairs"
+OF_CONFIG = " (config)"
+"""Ends the label of the method that a user's own config names."""
 SEEDS = 5
 
 
@@ -22,6 +25,25 @@ class Setting(NamedTuple):
 
     condition: Condition
     pairs: PairCount
+
+
+@dataclass(frozen=True)
+class Fewer:
+    """Where alone a slow method, or one of many data sets, is measured, to bound a suite's cost.
+
+    Attributes:
+        pairs: The numbers of pairs; None for those of the suite.
+        seeds: How many seeds; None for those of the suite.
+    """
+
+    pairs: tuple[int, ...] | None = None
+    seeds: int | None = None
+
+    def __str__(self) -> str:
+        """For tables: `pairs 0, 20, 200; 3 seeds`."""
+        pairs = f"pairs {', '.join(map(str, self.pairs))}" if self.pairs is not None else ""
+        seeds = f"{self.seeds} seed{'s' if self.seeds != 1 else ''}" if self.seeds else ""
+        return "; ".join(filter(None, [pairs, seeds]))
 
 
 @dataclass(frozen=True)
@@ -34,6 +56,9 @@ class Suite:
         settings: Each is measured with each method.
         methods: Names of methods.
         set_size: Of matched sets.
+        seeds: How many.
+        fewer: Methods and data sets, by name, that are measured in fewer places; tables say so.
+        known: Methods that only this suite knows: name to label and configuration.
     """
 
     title: str
@@ -41,6 +66,9 @@ class Suite:
     settings: tuple[Setting, ...]
     methods: tuple[str, ...]
     set_size: int = 16
+    seeds: int = SEEDS
+    fewer: Mapping[str, Fewer] = field(default_factory=dict)
+    known: Mapping[str, tuple[str, BenchmarkMethod]] = field(default_factory=dict)
 
 
 def _settings(pairs: Sequence[int], conditions: Sequence[Condition]) -> tuple[Setting, ...]:
@@ -60,7 +88,25 @@ NAMED: dict[str, tuple[str, BenchmarkMethod]] = {
 }
 """Methods of the suites: name to label and configuration. Other names are those of methods."""
 
-EVERY = tuple(NAMED)
+FAMILIAR = tuple(NAMED)
+"""The closed forms, the pairs-only heads and the two recipes of setclip."""
+
+NAMED["cca-pairs"] = ("cca (pairs alone)", CCA())
+PAIRS_ALONE = frozenset({"cca-pairs"})
+"""Names of methods that are shown the pairs alone: what the unpaired data add is seen against."""
+
+
+def _others() -> Iterator[str]:
+    """Methods that have no name of their own here, each class once."""
+    seen: set[object] = {type(method) for _, method in NAMED.values()}
+    for name, make in METHODS.items():
+        if make not in seen:
+            seen.add(make)
+            yield name
+
+
+EVERY = (*FAMILIAR, "cca-pairs", *_others())
+"""Every method there is."""
 
 
 def _ablated(start: Literal["cca", "cca-pairs"]) -> dict[str, tuple[str, BenchmarkMethod]]:
@@ -83,13 +129,20 @@ ABLATED = _ablated("cca")
 ABLATED_FROM_PAIRS = _ablated("cca-pairs")
 NAMED |= ABLATED | ABLATED_FROM_PAIRS
 PAIRS = (0, 5, 10, 20, 50, 100, 200, 500)
+CLOUDS = tuple(name for name in PLANTED if name != "planted-small")
+DATASETS = ("emoji", "glosses", "openclipart", "mdi-icons")
+
+# A fit of these takes ten seconds to minutes.
+SLOW = Fewer(pairs=(0, 20, 100, 500), seeds=3)
+TRAINED = ("setclip-paper", "s-clip", "structure", "sotalign", "sue")
+MATCHED = ("wasserstein-procrustes", "transport-procrustes")
 
 SUITES: dict[str, Suite] = {
     "demo": Suite(
         "Emoji images and their names: what few pairs, matched sets, and sets without a pair give",
         ("emoji",),
         (Setting("disjoint", 50), Setting("sets", 50), Setting("sets", 0)),
-        EVERY,
+        (*FAMILIAR, *(name for name in ("auto",) if name in METHODS)),
     ),
     "emoji": Suite(
         "Emoji images and their names",
@@ -130,63 +183,112 @@ SUITES: dict[str, Suite] = {
     ),
     "planted": Suite(
         "Clouds with a known map: noise, stretch, width, private dimensions, imbalance, shift",
-        tuple(PLANTED),
+        CLOUDS,
         _settings((0, 10, 50, 200), ("disjoint", "shifted", "sets")),
         EVERY,
+    ),
+    "full": Suite(
+        "Every data set, method and number of pairs",
+        (*DATASETS, *CLOUDS),
+        _settings(PAIRS, USUAL),
+        EVERY,
+        fewer=dict.fromkeys((*TRAINED, *MATCHED), SLOW)
+        | dict.fromkeys(CLOUDS[1:], Fewer(pairs=(0, 50), seeds=2)),
+    ),
+    "small": Suite(
+        "Two small data sets in seconds: closed forms and a trained head",
+        ("glosses-few", "planted-small"),
+        _settings((0, 40), ("disjoint", "damaged-sets")),
+        ("ridge", "cca", "cca-pairs", "clip"),
+        set_size=8,
+        seeds=2,
+        fewer={"clip": Fewer(pairs=(40,), seeds=1)},
     ),
 }
 
 
 def cells_of(
-    suite: str,
+    suite: str | Suite,
     *,
     methods: Sequence[str] | None = None,
     pairs: Sequence[PairCount] | None = None,
     seeds: int | Sequence[int] | None = None,
     conditions: Sequence[Condition] | None = None,
+    set_size: int | None = None,
 ) -> list[Cell]:
     """The cells of a suite, or of the part of it that is asked for.
 
     Args:
-        suite: Its name.
+        suite: Its name, or one of your own.
         methods: Names of methods instead of the suite's; see :data:`NAMED` and
             :data:`setclip.methods.METHODS`. The upper bound stays.
         pairs: Numbers of pairs instead of the suite's, under each of its conditions; "all" is the
-            upper bound.
-        seeds: How many seeds, or which.
+            upper bound. What is asked for is measured also where the suite has it in `fewer`.
+        seeds: How many seeds, or which; likewise.
         conditions: Conditions instead of the suite's.
+        set_size: Size of matched sets instead of the suite's.
 
     Raises:
-        ValueError: An unknown suite, method or condition, or a number of pairs below 0.
+        ValueError: An unknown suite, method or condition, a number of pairs below 0, or sets of no
+            item.
     """
-    chosen = _known("suite", suite, SUITES)
-    named = [named_method(name) for name in (chosen.methods if methods is None else methods)]
-    drawn = range(SEEDS) if seeds is None else range(seeds) if isinstance(seeds, int) else seeds
-    settings = _asked(chosen, pairs, conditions)
+    chosen = suite if isinstance(suite, Suite) else _known("suite", suite, SUITES)
+    if set_size is not None and set_size < 1:
+        raise ValueError(f"set_size is {set_size}, must be 1 or more: try 16.")
+    names = chosen.methods if methods is None else methods
+    named = {name: named_method(name, chosen.known) for name in names}
+    count = chosen.seeds if seeds is None else seeds
+    drawn = range(count) if isinstance(count, int) else count
+    size = chosen.set_size if set_size is None else set_size
+
+    def left_out(of: str, setting: Setting | None, seed: int) -> bool:
+        less = chosen.fewer.get(of, Fewer())
+        if setting and pairs is None and less.pairs is not None and setting.pairs not in less.pairs:
+            return True
+        return seeds is None and less.seeds is not None and seed >= less.seeds
+
     cells = [
-        Cell(dataset, setting.condition, setting.pairs, seed, method, label, chosen.set_size)
+        Cell(
+            dataset,
+            setting.condition,
+            setting.pairs,
+            seed,
+            method,
+            label,
+            size,
+            alone=name in PAIRS_ALONE,
+        )
         for dataset in chosen.datasets
-        for setting in settings
+        for setting in _asked(chosen, pairs, conditions)
         for seed in drawn
-        for label, method in named
+        for name, (label, method) in named.items()
+        if not left_out(dataset, setting, seed) and not left_out(name, setting, seed)
     ]
     bounds = [
         Cell(dataset, "disjoint", ALL, seed, CCA(covariances="all", folds=3), UPPER_BOUND)
         for dataset in chosen.datasets
         for seed in drawn
+        if not left_out(dataset, None, seed)
     ]
     return cells + bounds
 
 
-def named_method(name: str) -> tuple[str, BenchmarkMethod]:
+def named_method(
+    name: str, own: Mapping[str, tuple[str, BenchmarkMethod]] | None = None
+) -> tuple[str, BenchmarkMethod]:
     """Label and configuration of a method by name.
+
+    Args:
+        name: Of a method, of :data:`NAMED`, or of `own`.
+        own: Methods that a suite has beside those.
 
     Raises:
         ValueError: No method has that name.
     """
-    if name in NAMED:
-        return NAMED[name]
-    known = (*NAMED, *METHODS)
+    named = NAMED | dict(own or {})
+    if name in named:
+        return named[name]
+    known = dict.fromkeys((*named, *METHODS))
     if name not in METHODS:
         raise ValueError(
             f"no method is called {name!r}.{nearest(name, known)} Choose among: {', '.join(known)}."
@@ -198,8 +300,19 @@ def named_method(name: str) -> tuple[str, BenchmarkMethod]:
 
 def command(suite: str, **asked: Any) -> str:
     """The command that measures part of a suite; arguments as of :func:`cells_of`."""
-    options = [f"--{name} {_option(value)}" for name, value in asked.items() if value is not None]
-    return " ".join(["setclip bench", suite, *options])
+    options = [
+        f"--{name.replace('_', '-')} {_option(value)}"
+        for name, value in asked.items()
+        if value is not None
+    ]
+    return " ".join(["setclip bench", shlex.quote(suite), *options])
+
+
+def name_of(label: str) -> str:
+    """The name that `--methods` takes for what a table calls `label`."""
+    if label.endswith(OF_CONFIG):
+        return "config"
+    return {shown: name for name, (shown, _) in NAMED.items()}.get(label, label)
 
 
 def _option(value: int | str | Sequence[Any]) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from setclip.benchmark.cells import ALL, PairCount
+from setclip.benchmark.cells import ALL, WITH_SETS, Cell, PairCount
 from setclip.benchmark.measure import KS, Result
-from setclip.benchmark.suites import NAMED, command
+from setclip.benchmark.suites import SUITES, command, name_of, named_method
 from setclip.evaluation.intervals import Interval, bootstrap, paired_bootstrap
 from setclip.report import Column, ResultTable, Row
 
@@ -42,8 +43,8 @@ class Block(NamedTuple):
     @property
     def kind(self) -> str:
         """The condition in words."""
-        if self.condition == "sets":
-            return f"sets of {self.set_size}"
+        if self.condition in WITH_SETS:
+            return f"{self.condition.replace('-', ' ')} of {self.set_size}"
         return f"{self.condition} pools"
 
 
@@ -61,6 +62,9 @@ class MethodRow:
         cpu_seconds: The same, of all threads.
         peak_mb: Largest memory of the process, libraries included.
         difference: Of R@10 to the baseline on the same seeds and queries.
+        over_alone: The same to the best method of the block that sees the pairs alone. That one
+            was chosen by its result here, which favours it.
+        alone: Whether the method saw the pairs alone.
         seeds: The seeds that gave a result.
         gallery: Test items, the mean over seeds.
         note: Why a result is missing.
@@ -76,6 +80,8 @@ class MethodRow:
     cpu_seconds: Interval | None = None
     peak_mb: Interval | None = None
     difference: Interval | None = None
+    over_alone: Interval | None = None
+    alone: bool = False
     seeds: tuple[int, ...] = ()
     gallery: float = 0.0
     note: str = ""
@@ -98,26 +104,69 @@ def summarise(
         block = Block(cell["dataset"], cell["condition"], cell["pairs"], cell["set_size"])
         blocks.setdefault(block, {}).setdefault(cell["label"], []).append(result)
     bounds = {b.dataset: methods for b, methods in blocks.items() if b.pairs == ALL}
+    measured = {label for methods in blocks.values() for label in methods}
     rows = []
     for block, methods in blocks.items():
         if block.pairs == ALL and len(blocks) > len(bounds):
             continue  # shown in the other blocks
-        against = methods.get(baseline, [])
+        against = methods.get(baseline, []), _best_alone(methods)
         body = [_row(block, name, found, against, suite) for name, found in methods.items()]
         chance = _chance(block, [r for found in methods.values() for r in found])
         upper = bounds.get(block.dataset, {}) if block.pairs != ALL else {}
         above = [
-            _row(block, name, found, [], suite, "upper bound") for name, found in upper.items()
+            _row(block, name, found, ([], []), suite, "upper bound")
+            for name, found in upper.items()
         ]
-        rows += [*chance, *body, *above]
+        left_out = _left_out(block, measured - methods.keys(), suite)
+        rows += [*chance, *_with_fewer_seeds(body), *left_out, *above]
     return rows
+
+
+def _best_alone(methods: Mapping[str, Sequence[Result]]) -> Sequence[Result]:
+    """Results of the best method that saw the pairs alone."""
+    good = (
+        [r for r in found if "error" not in r and r["cell"]["view"] == "pairs"]
+        for found in methods.values()
+    )
+    # Fewer seeds make a lucky best.
+    most = max((len(found) for found in methods.values()), default=0)
+    whole = [found for found in good if found and len(found) == most]
+    return max(whole, key=lambda found: mean(r["metrics"]["recall@10"] for r in found), default=[])
+
+
+def _with_fewer_seeds(rows: Sequence[MethodRow]) -> list[MethodRow]:
+    """Say of rows that have fewer seeds than others of the block, and no other note, how many."""
+    most = max((len(row.seeds) for row in rows), default=0)
+    return [
+        replace(row, note=f"{len(row.seeds)} of {most} seeds.")
+        if not row.note and len(row.seeds) < most
+        else row
+        for row in rows
+    ]
+
+
+def _left_out(block: Block, absent: Collection[str], suite: str) -> list[MethodRow]:
+    """Rows for methods that the suite measures in other places alone, for their cost."""
+    fewer = SUITES[suite].fewer if suite in SUITES else {}
+    return [
+        MethodRow(block, label, "method", None, note=f"for its time measured at {less} alone.")
+        for label, less in ((_label(name), less) for name, less in fewer.items())
+        if label in absent and block.pairs not in (less.pairs or (block.pairs,))
+    ]
+
+
+def _label(name: str) -> str:
+    try:
+        return named_method(name)[0]
+    except ValueError:  # limits may be of data sets
+        return name
 
 
 def _row(
     block: Block,
     name: str,
     found: Sequence[Result],
-    against: Sequence[Result],
+    against: tuple[Sequence[Result], Sequence[Result]],
     suite: str,
     role: Role = "method",
 ) -> MethodRow:
@@ -128,7 +177,7 @@ def _row(
     seeds = tuple(r["cell"]["seed"] for r in found)
     how = _command(suite, block, name, seeds, role) if suite else ""
     if not good:
-        return MethodRow(block, name, role, None, seeds=(), note=note, command=how)
+        return MethodRow(block, name, role, None, note=note, command=how)
 
     def over_seeds(*path: str) -> Interval:
         return bootstrap([[r[path[0]][path[1]]] for r in good])
@@ -142,7 +191,9 @@ def _row(
         seconds=over_seeds("cost", "seconds"),
         cpu_seconds=over_seeds("cost", "cpu_seconds"),
         peak_mb=over_seeds("cost", "peak_mb"),
-        difference=_difference(good, against),
+        difference=_difference(good, against[0]),
+        over_alone=_difference(good, against[1]),
+        alone=all(r["cell"]["view"] == "pairs" for r in good),
         seeds=tuple(r["cell"]["seed"] for r in good),
         gallery=sum(r["gallery"] for r in good) / len(good),
         note=note,
@@ -167,7 +218,7 @@ def _chance(block: Block, found: Sequence[Result]) -> list[MethodRow]:
         return []
     good = list(by_seed.values())
 
-    def mean(name: str) -> Interval:
+    def average(name: str) -> Interval:
         value = sum(r["chance"][name] for r in good) / len(good)
         return Interval(value, value, value)
 
@@ -176,8 +227,8 @@ def _chance(block: Block, found: Sequence[Result]) -> list[MethodRow]:
             block,
             "chance",
             "chance",
-            {k: mean(f"recall@{k}") for k in KS},
-            median_rank=mean("median_rank"),
+            {k: average(f"recall@{k}") for k in KS},
+            median_rank=average("median_rank"),
             seeds=tuple(by_seed),
             gallery=sum(r["gallery"] for r in good) / len(good),
         )
@@ -190,13 +241,15 @@ def _command(suite: str, block: Block, label: str, seeds: tuple[int, ...], role:
     counted = len(seeds) if seeds == tuple(range(len(seeds))) else listed
     if role == "upper bound" or block.pairs == ALL:
         return command(suite, pairs=[ALL], seeds=counted)
-    names = {shown: name for name, (shown, _) in NAMED.items()}
+    usual = SUITES[suite].set_size if suite in SUITES else Cell.set_size
+    sized = block.condition in WITH_SETS and block.set_size != usual
     return command(
         suite,
-        methods=[names.get(label, label)],
+        methods=[name_of(label)],
         pairs=[block.pairs],
         seeds=counted,
         conditions=[block.condition],
+        set_size=block.set_size if sized else None,
     )
 
 
@@ -300,17 +353,24 @@ def printed(row: MethodRow) -> list[str]:
 
 
 def to_markdown(
-    rows: Sequence[MethodRow], *, command: str = "", baseline: str = BASELINE, level: int = 3
+    rows: Sequence[MethodRow],
+    *,
+    command: str = "",
+    note: str = "",
+    baseline: str = BASELINE,
+    level: int = 3,
 ) -> str:
     """Every block as a Markdown table, with the command that makes it.
 
     Args:
         rows: From :func:`summarise`.
         command: What makes all tables.
+        note: What else to say above the tables.
         baseline: Label of the method that differences were taken to.
         level: Of the headings.
     """
     parts = [f"Made by `{command}`."] if command else []
+    parts += [note] if note else []
     for block, body in by_block(rows).items():
         top = headings(baseline)
         lines = [top, ["---", *["--:"] * (len(top) - 1)], *map(printed, body)]
@@ -323,8 +383,8 @@ def to_markdown(
 
 def to_csv(rows: Sequence[MethodRow]) -> str:
     """One line a row: three numbers a measure, and the command that makes the row."""
-    measures = [*(f"recall@{k}" for k in KS), "median_rank", "difference@10", "seconds"]
-    measures += ["cpu_seconds", "peak_mb"]
+    measures = [*(f"recall@{k}" for k in KS), "median_rank", "difference@10", "over_alone@10"]
+    measures += ["seconds", "cpu_seconds", "peak_mb"]
     numbers = [f"{m}{end}" for m in measures for end in ("", "_low", "_high")]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -332,10 +392,10 @@ def to_csv(rows: Sequence[MethodRow]) -> str:
     writer.writerow([*header, *numbers, "note", "command"])
     for row in rows:
         recall = row.recall or {}
-        values = [*(recall.get(k) for k in KS), row.median_rank, row.difference, row.seconds]
-        values += [row.cpu_seconds, row.peak_mb]
+        values = [*(recall.get(k) for k in KS), row.median_rank, row.difference, row.over_alone]
+        values += [row.seconds, row.cpu_seconds, row.peak_mb]
         block = row.block
-        size = block.set_size if block.condition == "sets" else ""
+        size = block.set_size if block.condition in WITH_SETS else ""
         flat = [n for v in values for n in (_ends(v) if v else ("", "", ""))]
         seeds = " ".join(map(str, row.seeds))
         about = [block.dataset, block.condition, size, block.pairs, row.method, row.role, seeds]

@@ -1,0 +1,81 @@
+"""The user's own data: which method, on these pairs, and do the unpaired items help?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from setclip.benchmark.cells import TEST_FRACTION, BenchmarkMethod, Condition
+from setclip.benchmark.data import BenchmarkData
+from setclip.benchmark.suites import OF_CONFIG, PAIRS, Setting, Suite
+from setclip.config import ManifestData, RunConfig
+from setclip.data.material import load_material
+from setclip.data.splits import near_duplicate_groups
+from setclip.methods import METHODS
+
+FEWEST = 20
+"""Known pairs below which a quarter of them measures nothing."""
+
+
+def own_data(config: RunConfig, *, name: str, progress: bool = True) -> BenchmarkData:
+    """The pairs of a config as matched items, and its unpaired items and sets.
+
+    Test items of the config take no part: they stay fresh for the method that is chosen here.
+
+    Args:
+        config: A run's; of its fields the data, encoders and seed matter.
+        name: What to call it in messages.
+        progress: Show a bar while items are encoded.
+
+    Raises:
+        ValueError: Too few pairs to hold some out, or the data cannot be used.
+    """
+    material = load_material(config, progress=progress)
+    pools = material.pools
+    if pools.n_pairs < FEWEST:
+        raise ValueError(
+            f"{name} knows {pools.n_pairs} pairs beside its test. A benchmark measures on a "
+            f"quarter of them, which takes {FEWEST} or more: match some more items, or compare "
+            "methods on the config's test, with `compare:` and `setclip fit`."
+        )
+    threshold = config.data.near_duplicate if isinstance(config.data, ManifestData) else 0.9
+    groups = near_duplicate_groups(pools.x_pairs, pools.y_pairs, threshold=threshold)
+    if len(np.unique(groups)) < 2:
+        raise ValueError(
+            f"all {pools.n_pairs} pairs of {name} are near-duplicates of each other, so none can "
+            "be held out fairly: give pairs of different items, or encoders that tell them apart."
+        )
+    x_any, y_any = len(pools.x_pool) > 0, len(pools.y_pool) > 0
+    return BenchmarkData(
+        pools.x_pairs,
+        pools.y_pairs,
+        groups,
+        x_pool=pools.x_pool if x_any else None,
+        y_pool=pools.y_pool if y_any else None,
+        x_sets=pools.x_sets if x_any else None,
+        y_sets=pools.y_sets if y_any else None,
+    )
+
+
+def own_suite(config: RunConfig, data: BenchmarkData, *, name: str) -> Suite:
+    """The usual numbers of pairs as far as the known ones reach, on the config's own pools.
+
+    Its methods are `cca`, the same on the pairs alone, `clip`, `auto`, and `config`, the method
+    that the config names.
+
+    Args:
+        config: The run's.
+        data: What :func:`own_data` made of it.
+        name: What its data are called in tables.
+    """
+    method = config.method
+    assert isinstance(method, BenchmarkMethod)
+    most = int((1 - TEST_FRACTION) * len(data.x))
+    condition: Condition = "disjoint" if data.own is None else "own"
+    usual = ("cca", "cca-pairs", "clip", *(m for m in ("auto",) if m in METHODS))
+    return Suite(
+        f"The methods on the data of {name}",
+        (name,),
+        tuple(Setting(condition, p) for p in (*(p for p in PAIRS if p < most), most)),
+        (*usual, "config"),
+        known={"config": (method.kind + OF_CONFIG, method)},
+    )

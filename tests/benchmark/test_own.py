@@ -1,0 +1,72 @@
+"""The user's own config as a benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import write_arrays
+
+from setclip.benchmark import cells_of
+from setclip.benchmark.cells import ALL
+from setclip.benchmark.own import FEWEST, own_data, own_suite
+from setclip.config import RunConfig, parse_config
+from setclip.methods import CLIP
+
+
+def config(folder: Path, *, pools: bool = True, pairs: int = 60) -> RunConfig:
+    data = write_arrays(folder, pairs=pairs)
+    if not pools:
+        del data["x_pool"], data["y_pool"]
+    return parse_config({"data": data, "method": {"kind": "clip", "steps": 7}})
+
+
+def test_the_pairs_are_the_items_and_the_test_is_left_alone(tmp_path: Path) -> None:
+    data = own_data(config(tmp_path), name="mine.yaml", progress=False)
+    np.testing.assert_array_equal(data.x, np.load(tmp_path / "x_pairs.npy"))
+    np.testing.assert_array_equal(data.y, np.load(tmp_path / "y_pairs.npy"))
+    own = data.own
+    assert own is not None
+    np.testing.assert_array_equal(own.x_pool, np.load(tmp_path / "x_pool.npy"))
+    np.testing.assert_array_equal(own.y_pool, np.load(tmp_path / "y_pool.npy"))
+
+
+def test_the_suite_goes_as_far_as_the_pairs_and_holds_the_method_of_the_config(
+    tmp_path: Path,
+) -> None:
+    made = config(tmp_path)
+    data = own_data(made, name="mine.yaml", progress=False)
+    suite = own_suite(made, data, name="mine.yaml")
+    cells = [c for c in cells_of(suite, seeds=1) if c.pairs != ALL]
+    assert {c.pairs for c in cells} == {0, 5, 10, 20, 45}
+    assert {c.condition for c in cells} == {"own"}
+    methods = {c.name: c.method for c in cells}
+    assert {"cca", "cca (pairs alone)", "clip"} < methods.keys()
+    assert methods["clip (config)"] == CLIP(steps=7)
+    assert {c.name for c in cells_of(suite, methods=["config"], seeds=1) if c.pairs != ALL} == {
+        "clip (config)"
+    }
+
+
+def test_without_pools_the_hidden_pairs_make_them(tmp_path: Path) -> None:
+    made = config(tmp_path, pools=False)
+    data = own_data(made, name="mine.yaml", progress=False)
+    assert data.own is None
+    suite = own_suite(made, data, name="mine.yaml")
+    assert {s.condition for s in suite.settings} == {"disjoint"}
+
+
+def test_too_few_pairs_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"mine.yaml knows {FEWEST - 1} pairs") as error:
+        own_data(config(tmp_path, pairs=FEWEST - 1), name="mine.yaml", progress=False)
+    assert "compare:" in str(error.value)
+
+
+def test_pairs_that_are_all_alike_are_refused(tmp_path: Path) -> None:
+    made = config(tmp_path)
+    for side in ("x", "y"):
+        rows = np.load(tmp_path / f"{side}_pairs.npy")
+        np.save(tmp_path / f"{side}_pairs.npy", np.repeat(rows[:1], len(rows), axis=0))
+    with pytest.raises(ValueError, match="near-duplicates of each other"):
+        own_data(made, name="mine.yaml", progress=False)
