@@ -9,7 +9,13 @@ from reference.planted import Planted, rotated_clouds
 
 from setclip.linear.clouds import clouds
 from setclip.linear.maps import Alignment
-from setclip.linear.transport_procrustes import _soft_matching, transport_procrustes
+from setclip.linear.transport_procrustes import (
+    _agreement,
+    _Chain,
+    _Job,
+    _soft_matching,
+    transport_procrustes,
+)
 from setclip.losses.transport import sinkhorn
 
 SMALL = {"restarts": 6, "centres": 15, "candidates": 4, "steps": 20}
@@ -50,14 +56,24 @@ def test_a_start_and_pairs_take_the_place_of_geometry(seed: int) -> None:
     assert np.isnan(found.agreement)
 
 
-def test_agreement_and_score_are_low_where_there_is_no_rotation_to_find() -> None:
+def test_score_is_low_where_there_is_no_rotation_to_find() -> None:
     made = rotated_clouds(0, d=12)
     shapeless = np.random.default_rng(0).normal(size=(400, 12))
     shared = transport_procrustes(made.x, made.y, **SMALL)
     unrelated = transport_procrustes(made.x, shapeless, **SMALL)
     assert shared.agreement > 0.4
-    assert unrelated.agreement < 0.1
     assert unrelated.score < shared.score - 0.2
+
+
+def test_agreement_is_the_share_of_rows_with_the_same_neighbour() -> None:
+    made = rotated_clouds(0, d=12)
+    job = _Job(clouds(made.x, made.y), None, 300, np.random.default_rng(0), lambda *stage: None)
+    first, second = (
+        _Chain(np.random.default_rng(seed).normal(size=(12, 12)).astype(np.float32))
+        for seed in range(2)
+    )
+    assert _agreement(job, [first, first]) == 1
+    assert _agreement(job, [first, second]) < 0.1
 
 
 def test_rank_cuts_wide_features() -> None:

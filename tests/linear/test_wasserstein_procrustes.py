@@ -72,12 +72,18 @@ def test_seeds_and_progress() -> None:
             centres=8,
             refinements=3,
             seed=seed,
-            progress=lambda done, total: told.append((done, total)),
+            progress=lambda *stage: told.append(stage),
         ).history
         for seed in (1, 1, 2)
     ]
     assert runs[0] == runs[1] != runs[2]
-    assert told[:3] == [(1, 3), (2, 3), (3, 3)]
+    assert told[:5] == [
+        ("starts", 1, 2),
+        ("starts", 2, 2),
+        ("refinements", 1, 3),
+        ("refinements", 2, 3),
+        ("refinements", 3, 3),
+    ]
 
 
 def test_too_few_rows() -> None:

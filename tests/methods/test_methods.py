@@ -20,6 +20,7 @@ from setclip.training.journal import Journal
 
 PLANTED = naive.rotated_cloud(160, 6, noise=0.2)
 SHORT = {"steps": 4, "folds": 2, "batch": 24, "dim": 4}
+FEW = {"restarts": 3, "centres": 6}
 OPTIONS: dict[str, dict[str, Any]] = {
     "clip": SHORT,
     "siglip": SHORT,
@@ -28,7 +29,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sotalign": {"steps": 4, "folds": 2, "batch": 24},
     "setclip": {**SHORT, "weight_ssl": 0.1, "weight_mmd": 0.1},
     "gentle-clip": {**SHORT, "recipe": "paper", "folds": 2},
+    "wasserstein-procrustes": {**FEW, "refinements": 3},
+    "mini-vec2vec": {**FEW, "refinements": 3, "k": 3},
+    "sue": {"mmd_steps": 3, "head_steps": 3, "batch": 24},
+    "transport-procrustes": {**FEW, "candidates": 3, "steps": 4},
 }
+POOLS_ONLY = ["wasserstein-procrustes", "mini-vec2vec", "transport-procrustes"]
 PAIRS_ONLY = ["ridge", "clip", "siglip"]
 NEED_PAIRS = [*PAIRS_ONLY, "s-clip", "structure", "sotalign"]
 CLOSED = ["ridge", "procrustes", "cca"]
@@ -181,7 +187,12 @@ def enough(name: str, pairs: int, rest: str) -> bool:
         return pairs >= 2
     if name in CLOSED:
         return pairs >= 2 or rest == "sets"
-    return pairs >= 2 or rest in ("both", "sets", "one set")
+    pools = rest in ("both", "sets", "one set")
+    if name in POOLS_ONLY:
+        return pools
+    if name == "sue":
+        return pools and pairs >= 2
+    return pairs >= 2 or pools
 
 
 @every_method

@@ -6,12 +6,15 @@ best, and do so many times: each clustering gives a cross-covariance, most of th
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
 from setclip.linear.clouds import Clouds, Rows
 from setclip.linear.quadratic_assignment import quadratic_assignment
@@ -95,10 +98,29 @@ def match_centres(
     return MatchedCentres(np.stack(xs), np.stack(ys), np.array(alignments))
 
 
+def kmeans(rows: Rows, centres: int, *, seed: int = 0, init: Rows | None = None) -> Rows:
+    """Cluster centres, the same for the same seed whatever the number of threads.
+
+    Args:
+        rows: Shape [n, d].
+        centres: Number of clusters; where there are fewer different rows some coincide.
+        seed: Of the first centres.
+        init: First centres, in place of drawn ones. Shape [centres, d].
+    """
+    clusters = KMeans(
+        centres, init="k-means++" if init is None else init, n_init=1, random_state=seed
+    )
+    # Threads add up in the order in which they finish, and repeated rows are no problem here.
+    with threadpool_limits(1, user_api="openmp"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found: Rows = clusters.fit(rows).cluster_centers_
+    return found
+
+
 def _cluster(rows: Rows, centres: int, batch: int, rng: np.random.Generator) -> Array:
     drawn = rows[rng.choice(len(rows), min(batch, len(rows)), replace=False)]
-    clusters = KMeans(centres, random_state=int(rng.integers(2**31))).fit(drawn)
-    return np.asarray(clusters.cluster_centers_, dtype=np.float64)
+    clusters = kmeans(drawn, centres, seed=int(rng.integers(2**31)))
+    return clusters.astype(np.float64)
 
 
 def _centred_kernel(rows: Array) -> Array:

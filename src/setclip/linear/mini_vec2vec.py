@@ -6,16 +6,19 @@ nearly orthogonal: every refinement averages it with a new rotation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.cluster import KMeans
 
 from setclip.linear.assignment import neighbours
 from setclip.linear.clouds import Clouds, Rows, clouds, unit_rows
-from setclip.linear.geometric_start import MatchedCentres, match_centres
+from setclip.linear.geometric_start import MatchedCentres, kmeans, match_centres
 from setclip.linear.maps import Alignment
+
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ def mini_vec2vec(
     momentum: float = 0.5,
     last_clusters: int = 500,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> MiniVec2Vec:
     """Match by relative representations, then refine by averaged nearest neighbours.
 
@@ -64,6 +68,7 @@ def mini_vec2vec(
         momentum: Weight of the old map in every average.
         last_clusters: Of step 4, at most a quarter of the rows of either side.
         seed: Of everything drawn.
+        progress: Called with a stage, the steps done in it and its steps in all.
 
     Raises:
         ValueError: Fewer than four rows in a pool.
@@ -74,15 +79,23 @@ def mini_vec2vec(
     """
     both = clouds(x, y)
     rng = np.random.default_rng(seed)
-    anchors = match_centres(both, restarts=restarts, centres=centres, seed=int(rng.integers(2**31)))
+    anchors = match_centres(
+        both,
+        restarts=restarts,
+        centres=centres,
+        seed=int(rng.integers(2**31)),
+        progress=partial(progress, "starts") if progress else None,
+    )
     weight = _rotation(both.x, _partners_by_anchors(both, anchors, k))
     history = []
-    for _ in range(refinements):
+    for done in range(refinements):
         rows = both.x[rng.choice(len(both.x), min(sample, len(both.x)), replace=False)]
         mapped = unit_rows(rows @ weight)
         partners = both.y[neighbours(mapped, both.y, k=k).indices].mean(axis=1)
         history.append(float(np.einsum("ij,ij->i", mapped, unit_rows(partners)).mean()))
         weight = momentum * weight + (1 - momentum) * _rotation(rows, partners)
+        if progress:
+            progress("refinements", done + 1, refinements)
     clustered = _rotation(*_shared_clusters(both, weight, last_clusters, rng))
     weight = momentum * weight + (1 - momentum) * clustered
     into_y = both.x_axes.then(weight.astype(np.float64))
@@ -102,9 +115,8 @@ def _shared_clusters(
     both: Clouds, weight: Rows, clusters: int, rng: np.random.Generator
 ) -> tuple[Rows, Rows]:
     clusters = max(1, min(clusters, len(both.x) // 4, len(both.y) // 4))
-    x = KMeans(clusters, random_state=int(rng.integers(2**31))).fit(both.x).cluster_centers_
-    y = KMeans(clusters, init=x @ weight, n_init=1).fit(both.y).cluster_centers_
-    return x, y
+    x = kmeans(both.x, clusters, seed=int(rng.integers(2**31)))
+    return x, kmeans(both.y, clusters, init=x @ weight)
 
 
 def _rotation(x: Rows, y: Rows) -> Rows:

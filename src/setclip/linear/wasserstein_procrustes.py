@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from setclip.linear.geometric_start import match_centres
 from setclip.linear.maps import Alignment
 
 IntArray = npt.NDArray[np.int64]
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def wasserstein_procrustes(
     refinements: int = 100,
     batch: int = 2000,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> WassersteinProcrustes:
     """Alternate a one-to-one matching of random batches with the rotation that fits it.
 
@@ -62,7 +64,7 @@ def wasserstein_procrustes(
         refinements: Batches matched; 100 in the source.
         batch: Rows a side of a batch; 10,000 in the source. Time grows with its cube.
         seed: Of everything drawn.
-        progress: Called with the refinements done and their number.
+        progress: Called with a stage, the steps done in it and its steps in all.
 
     Raises:
         ValueError: Fewer than four rows in a pool.
@@ -74,7 +76,7 @@ def wasserstein_procrustes(
     both = clouds(x, y, x_pairs=x_pairs, y_pairs=y_pairs)
     rng = np.random.default_rng(seed)
     if start is None:
-        cross = _geometric_cross(both, restarts, centres, batch, rng)
+        cross = _geometric_cross(both, restarts, centres, batch, rng, progress)
     else:
         cross = both.inner(start)
     history = []
@@ -86,18 +88,24 @@ def wasserstein_procrustes(
         cross = _matched_cross(both, x_rows[matching.rows], y_rows[matching.columns])
         history.append(matching.mean_score)
         if progress:
-            progress(done + 1, refinements)
+            progress("refinements", done + 1, refinements)
     return WassersteinProcrustes(both.rotation(cross), tuple(history))
 
 
 def _geometric_cross(
-    both: Clouds, restarts: int, centres: int, batch: int, rng: np.random.Generator
+    both: Clouds,
+    restarts: int,
+    centres: int,
+    batch: int,
+    rng: np.random.Generator,
+    progress: Progress | None,
 ) -> Rows:
     found = match_centres(
         both,
         restarts=restarts,
         centres=centres,
         seed=int(rng.integers(2**31)),
+        progress=partial(progress, "starts") if progress else None,
     )
     scored = both.x @ found.cross().astype(np.float32)
     matching = block_hungarian(scored, both.y, block=batch, seed=int(rng.integers(2**31)))

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from setclip.methods.cca import CCA
 from setclip.methods.clip import CLIP
+from setclip.methods.mini_vec2vec import MiniVec2Vec
 from setclip.methods.procrustes import Procrustes
 from setclip.methods.protocol import Method
 from setclip.methods.ridge import Ridge
@@ -17,9 +18,24 @@ from setclip.methods.setclip import SetCLIP
 from setclip.methods.siglip import SigLIP
 from setclip.methods.sotalign import SOTAlign
 from setclip.methods.structure import Structure
+from setclip.methods.sue import SUE
+from setclip.methods.transport_procrustes import TransportProcrustes
+from setclip.methods.wasserstein_procrustes import WassersteinProcrustes
 
 AnyMethod = Annotated[
-    Ridge | Procrustes | CCA | CLIP | SigLIP | SCLIP | Structure | SOTAlign | SetCLIP,
+    Ridge
+    | Procrustes
+    | CCA
+    | CLIP
+    | SigLIP
+    | SCLIP
+    | Structure
+    | SOTAlign
+    | SetCLIP
+    | WassersteinProcrustes
+    | MiniVec2Vec
+    | SUE
+    | TransportProcrustes,
     Field(discriminator="kind"),
 ]
 
@@ -34,6 +50,10 @@ METHODS: dict[str, Callable[..., Method]] = {
     "sotalign": SOTAlign,
     "setclip": SetCLIP,
     "gentle-clip": SetCLIP,
+    "wasserstein-procrustes": WassersteinProcrustes,
+    "mini-vec2vec": MiniVec2Vec,
+    "sue": SUE,
+    "transport-procrustes": TransportProcrustes,
 }
 
 
@@ -53,13 +73,17 @@ __all__ = [
     "CLIP",
     "METHODS",
     "SCLIP",
+    "SUE",
     "AnyMethod",
     "Method",
+    "MiniVec2Vec",
     "Procrustes",
     "Ridge",
     "SOTAlign",
     "SetCLIP",
     "SigLIP",
     "Structure",
+    "TransportProcrustes",
+    "WassersteinProcrustes",
     "make_method",
 ]
