@@ -151,12 +151,11 @@ def test_options_of_the_terms_reach_them() -> None:
     for name, value, changed in (
         ("bandwidth", 0.7, {"sdd"}),
         ("bandwidth", (0.25, 0.7), {"sdd"}),
-        ("memory", 20, {"sdd", "ssl x", "ssl y"}),  # it draws before SSL does
         ("normalise", True, {"sdd"}),
         ("leave_one_out", True, {"sdd"}),
         ("adaptive", 3, {"sdd"}),
         ("mmd_bandwidths", (0.3, 1.0), {"mmd"}),
-        ("within_sets", True, {"sdd", "mmd"}),
+        ("within_sets", False, {"sdd", "mmd"}),
         ("extra_negatives", False, {"clip"}),
         ("temperature", 0.5, {"clip", "ssl x", "ssl y"}),
         ("noise", 2.0, {"ssl x", "ssl y"}),
@@ -205,6 +204,16 @@ def test_the_memory_holds_other_rows_than_the_batch_and_as_many_on_both_sides() 
     assert not memory["memory_x"].requires_grad
 
 
+def test_with_a_memory_a_batch_of_sets_is_compared_as_a_whole() -> None:
+    data = pools(20, "sets")
+    values = [
+        fitted(data, steps=1, balance=False, **options)[1].curves["final"]["sdd"][0][1]
+        for options in ({}, {"within_sets": False}, {"memory": 20}, {"memory": 1})
+    ]
+    assert len(set(values)) == 4
+    assert abs(values[3] - values[1]) < abs(values[0] - values[1])
+
+
 def test_a_memory_inside_sets_is_refused() -> None:
     with pytest.raises(ValidationError, match="memory belongs to no set: set memory to 0"):
         SetCLIP(memory=10, within_sets=True)
@@ -224,6 +233,7 @@ def test_sets_of_one_item_a_side_cannot_be_compared_inside() -> None:
     )
     with pytest.raises(ValueError, match="none of the 30 sets has two items on both sides"):
         fitted(data, within_sets=True)
+    assert terms(data) == {"clip", "sdd"}  # unless asked, the batch is compared as a whole
     # One set that can be compared is enough, and the batches are then of that set.
     data.x_sets[:3] = data.y_sets[:3] = 40
     assert terms(data, within_sets=True, batch=3) == {"clip", "sdd"}

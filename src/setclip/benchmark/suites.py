@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
+from setclip.benchmark.ablation import ABLATED, ABLATED_STARTS, FORMS
 from setclip.benchmark.cells import ALL, BenchmarkMethod, Cell, Condition, PairCount
 from setclip.benchmark.planted import PLANTED
 from setclip.methods import CCA, CLIP, METHODS, Procrustes, Ridge, SetCLIP, SigLIP, make_method
@@ -108,26 +109,7 @@ def _others() -> Iterator[str]:
 EVERY = (*FAMILIAR, "cca-pairs", *_others())
 """Every method there is."""
 
-
-def _ablated(start: Literal["cca", "cca-pairs"]) -> dict[str, tuple[str, BenchmarkMethod]]:
-    """What each term does to the same start in the same number of steps, stopped by nothing."""
-    fixed = SetCLIP(start=start, steps=150, folds=1, weight_sdd=0.0)
-    weights = {"CLIP": {}, "SDD": {"weight_sdd": 3.0}, "MMD": {"weight_mmd": 3.0}}
-    return {
-        f"{start}+0": ("start", fixed.model_copy(update={"steps": 0})),
-        **{
-            f"{start}+{term}": (
-                "start, then CLIP" if term == "CLIP" else f"start, then CLIP + {term}",
-                fixed.model_copy(update=weight),
-            )
-            for term, weight in weights.items()
-        },
-    }
-
-
-ABLATED = _ablated("cca")
-ABLATED_FROM_PAIRS = _ablated("cca-pairs")
-NAMED |= ABLATED | ABLATED_FROM_PAIRS
+NAMED |= ABLATED | FORMS | ABLATED_STARTS
 PAIRS = (0, 5, 10, 20, 50, 100, 200, 500)
 CLOUDS = tuple(name for name in PLANTED if name != "planted-small")
 DATASETS = ("emoji", "glosses", "openclipart", "mdi-icons")
@@ -169,16 +151,31 @@ SUITES: dict[str, Suite] = {
         EVERY,
     ),
     "ablation": Suite(
-        "What SDD and MMD add to a start that has seen all pairs and sets",
-        ("emoji",),
-        (*_settings((10, 50, 200), ("disjoint",)), *_settings((0, 50), ("sets",))),
-        (*ABLATED, "setclip"),
+        "What the terms and forms of Set-CLIP draw from pools and sets; one thing changed a row",
+        ("emoji", "glosses"),
+        _settings((20,), USUAL),
+        (*ABLATED, *FORMS),
+        set_size=64,
+    ),
+    "ablation-built": Suite(
+        "The same on the data sets that have to be built",
+        ("openclipart", "mdi-icons"),
+        _settings((20,), USUAL),
+        (*ABLATED, *FORMS),
+        set_size=64,
+    ),
+    "ablation-starts": Suite(
+        "What CLIP and SDD add to other starts",
+        ("emoji", "glosses"),
+        _settings((20,), USUAL),
+        tuple(ABLATED_STARTS),
+        set_size=64,
     ),
     "ablation-sets": Suite(
         "What SDD and MMD draw from matched sets, from a start that has seen the pairs alone",
         ("emoji", "glosses"),
-        (Setting("sets", 20),),
-        tuple(ABLATED_FROM_PAIRS),
+        _settings((20, 100), ("sets",)),
+        tuple(ABLATED),
         set_size=64,
     ),
     "planted": Suite(

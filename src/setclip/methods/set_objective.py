@@ -28,8 +28,12 @@ class SetObjective:
     def __init__(self, options: SetCLIP, pools: Pools, towers: TwoTowers) -> None:
         self.options, self.towers = options, towers
         self.inputs = towers.inputs(pools)
-        if options.within_sets:
-            pools = without_small_sets(pools)
+        comparable = without_small_sets(pools)
+        self.within = len(comparable.shared_sets) > 0 and (
+            not options.memory if options.within_sets is None else options.within_sets
+        )
+        if self.within:
+            pools = comparable
         self.x_ids, self.y_ids = (torch.from_numpy(ids) for ids in (pools.x_sets, pools.y_sets))
         self.sets = SetSampler(pools, options.batch) if len(pools.shared_sets) else None
         self.x_spread, self.y_spread = (
@@ -120,7 +124,7 @@ class SetObjective:
         }
 
     def _ids(self, x_rows: Tensor, y_rows: Tensor) -> dict[str, Tensor]:
-        if self.sets is None or not self.options.within_sets:
+        if not self.within:
             return {}
         return {"x_sets": self.x_ids[x_rows], "y_sets": self.y_ids[y_rows]}
 

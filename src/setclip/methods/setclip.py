@@ -101,8 +101,9 @@ class SetCLIP(Options):
     """Further rows of either pool that SDD's densities are made of; a pull goes to the batch."""
     matched_batches: bool = False
     """Draw batches of the pools that match under the present heads; sets are matched already."""
-    within_sets: bool = False
-    """Compare the distributions inside each set, not over the sets of a batch together."""
+    within_sets: bool | None = None
+    """Compare the distributions inside each set, not over the sets of a batch together; None does
+    where a set has two items on both sides and there is no memory."""
     mmd_bandwidths: tuple[PositiveFloat, ...] | None = None
     """Of MMD, in units of distance; None takes multiples of the median distance."""
     temperature: PositiveFloat = 0.05
@@ -119,7 +120,7 @@ class SetCLIP(Options):
     """Rows of either side a step, pairs included; sets are kept whole."""
     steps: NonNegativeInt = 200
     """Longest training."""
-    lr: PositiveFloat = 3e-3
+    lr: PositiveFloat = 1e-2
     """Peak learning rate."""
     weight_decay: NonNegativeFloat = 0.1
     """Decoupled; pulls random heads to zero and a refinement back to its closed form."""
