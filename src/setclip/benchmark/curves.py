@@ -251,7 +251,8 @@ def _equivalents(found: Sequence[Replaced]) -> Markup:
         traces.append({**common, "y": level, "hovertemplate": f"{name}<extra></extra>"})
     # Below one pair there is nothing to read.
     top = max(max(each.worth.high for each in found), 2 * counts[-1], 10)
-    y = {"type": "log", "range": [0, math.log10(top) + 0.1], "title": {"text": "pairs alone"}}
+    y: dict[str, Any] = {"type": "log", "dtick": "D2", "range": [0, math.log10(top) + 0.1]}
+    y["title"] = {"text": "pairs alone"}
     return _figure(traces, _pairs_axis(axis), y, legend=True)
 
 

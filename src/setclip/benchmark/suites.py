@@ -190,7 +190,7 @@ SUITES: dict[str, Suite] = {
         _settings(PAIRS, USUAL),
         EVERY,
         fewer=dict.fromkeys((*TRAINED, *MATCHED), SLOW)
-        | dict.fromkeys(CLOUDS[1:], Fewer(pairs=(0, 50), seeds=2)),
+        | dict.fromkeys(CLOUDS[1:], Fewer(pairs=(0, 20), seeds=2)),
     ),
     "small": Suite(
         "Two small data sets in seconds: closed forms and a trained head",
