@@ -64,7 +64,7 @@ def test_with_axes_from_all_data_the_pairs_keep_their_own_centre() -> None:
         data.x_pairs + shift, data.y_pairs - shift, *[vars(data)[n] for n in list(vars(data))[2:]]
     )
     for here in (data, moved):
-        x, y = principal(here.all_x()), principal(here.all_y())
+        x, y = principal(here.all_x(), unit=True), principal(here.all_y(), unit=True)
         cross = naive.covariance(x(here.x_pairs), y(here.y_pairs))
         expected = cca(x, y, cross, penalty=2.0)
         found = solved(ridged(2.0, "all"), here)

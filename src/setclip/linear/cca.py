@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from setclip.linear.maps import Alignment, Array, Principal, directions
+from setclip.linear.maps import AffineMap, Alignment, Array, Principal, directions
 from setclip.linear.ridge import mean_variance
 
 
@@ -45,4 +47,40 @@ def cca(
     return Alignment(
         x.then(x_scale[:, None] * u[:, :rank] * weight),
         y.then(y_scale[:, None] * vt[:rank].T * weight),
+    )
+
+
+def averaged_cca(
+    x: Principal, y: Principal, cross: Array, *, penalties: Sequence[float], power: float = 0.0
+) -> Alignment:
+    """Several CCAs of one cross-covariance side by side, each with the same say.
+
+    The inner product of two embeddings is the mean of theirs, each scaled to rows of length one in
+    the root mean square.
+
+    Args:
+        x: Principal axes of the first modality.
+        y: Of the second.
+        cross: Cross-covariance along these axes. Shape [r_x, r_y].
+        penalties: One CCA each, see :func:`cca`.
+        power: As of :func:`cca`.
+
+    Raises:
+        ValueError: No penalty, one that is not positive, or a cross-covariance of zero.
+    """
+    if not penalties:
+        raise ValueError("penalties is empty: give at least one, for instance (3, 10).")
+    inner = [
+        cca(x.inner(), y.inner(), cross, penalty=penalty, power=power) for penalty in penalties
+    ]
+    return Alignment(
+        x.then(_side_by_side([found.x for found in inner], x.variance)),
+        y.then(_side_by_side([found.y for found in inner], y.variance)),
+    )
+
+
+def _side_by_side(maps: list[AffineMap], variance: Array) -> Array:
+    lengths = [np.sqrt((variance[:, None] * found.weight**2).sum()) for found in maps]
+    return np.concatenate(
+        [found.weight / length for found, length in zip(maps, lengths, strict=True)], axis=1
     )

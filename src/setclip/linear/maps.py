@@ -51,16 +51,19 @@ class Principal:
         axes: Orthonormal columns, largest variance first. Shape [d, r].
         variance: Variance along each axis, all positive. Shape [r].
         features: Number of features of the modality, which penalties count by.
+        unit: Whether rows count by direction alone: coordinates have unit length.
     """
 
     mean: Array
     axes: Array
     variance: Array
     features: int
+    unit: bool = False
 
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Coordinates of rows along the axes. Shape [n, d] to [n, r]."""
-        return (np.asarray(x, dtype=np.float64) - self.mean) @ self.axes
+        coordinates: Array = (np.asarray(x, dtype=np.float64) - self.mean) @ self.axes
+        return unit_rows(coordinates) if self.unit else coordinates
 
     def then(self, weight: Array) -> AffineMap:
         """The map that takes coordinates along the axes through `weight` [r, d_out]."""
@@ -73,12 +76,21 @@ class Principal:
         return Principal(np.zeros(r), np.eye(r), self.variance, self.features)
 
 
-def principal(x: npt.ArrayLike, *, rank: int | None = None) -> Principal:
+def unit_rows(rows: Array) -> Array:
+    """Rows of length one; a zero row stays zero. Shape [n, d]."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Array = rows / np.maximum(length, np.finfo(np.float64).tiny)
+    return unit
+
+
+def principal(x: npt.ArrayLike, *, rank: int | None = None, unit: bool = False) -> Principal:
     """Principal axes of the rows of `x`.
 
     Args:
         x: Shape [n, d], n >= 2; n may be smaller than d.
         rank: Keep at most so many axes; by default all with variance above rounding.
+        unit: Give the centred rows unit length first, so that none counts more than another.
+            Embeddings are compared by direction, and lengths say little of meaning.
 
     Raises:
         ValueError: Fewer than two rows, or all rows equal.
@@ -89,14 +101,15 @@ def principal(x: npt.ArrayLike, *, rank: int | None = None) -> Principal:
         raise ValueError(f"principal axes need at least 2 rows, got {n}: add items.")
     mean = rows.mean(axis=0, dtype=np.float64)
     # The smaller of the two Gram matrices has the same spectrum and is cheaper to decompose.
-    centred = rows - mean if n < d else None
-    gram = _covariance(rows, mean) if centred is None else centred @ centred.T / n
+    centred = _centred(rows, mean, unit) if n < d else None
+    gram = _covariance(rows, mean, unit) if centred is None else centred @ centred.T / n
     values, vectors = np.linalg.eigh(gram)
     values, vectors = values[::-1], vectors[:, ::-1]
     # Rounding of the decomposition, and of the mean: equal rows do not centre to exact zeros.
     eps = np.finfo(np.float64).eps
     largest = max(abs(float(rows.max())), abs(float(rows.min())))
-    floor = max(max(n, d) * eps * values[0], d * (n * eps * largest) ** 2)
+    rounding = 0.0 if unit else d * (n * eps * largest) ** 2
+    floor = max(max(n, d) * eps * values[0], rounding)
     keep = int((values > floor).sum())
     if keep == 0:
         raise ValueError(
@@ -107,16 +120,21 @@ def principal(x: npt.ArrayLike, *, rank: int | None = None) -> Principal:
     values, vectors = values[:keep], vectors[:, :keep]
     if centred is not None:
         vectors = centred.T @ vectors / np.sqrt(n * values)
-    return Principal(mean, vectors, values, d)
+    return Principal(mean, vectors, values, d, unit)
 
 
-def _covariance(rows: npt.NDArray[np.floating], mean: Array) -> Array:
+def _covariance(rows: npt.NDArray[np.floating], mean: Array, unit: bool) -> Array:
     # Block by block: pools of millions of rows must not be copied into float64 as a whole.
     total = np.zeros((len(mean), len(mean)))
     for start in range(0, len(rows), ROWS_AT_A_TIME):
-        block = rows[start : start + ROWS_AT_A_TIME] - mean
+        block = _centred(rows[start : start + ROWS_AT_A_TIME], mean, unit)
         total += block.T @ block
     return total / len(rows)
+
+
+def _centred(rows: npt.NDArray[np.floating], mean: Array, unit: bool) -> Array:
+    centred: Array = rows - mean
+    return unit_rows(centred) if unit else centred
 
 
 def directions(singular_values: Array, *, scale: float) -> int:

@@ -16,8 +16,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from setclip.linear.maps import Alignment, Array
-from setclip.linear.sets import CrossSum, Solve, unit_rows
+from setclip.linear.maps import Alignment, Array, unit_rows
+from setclip.linear.sets import CrossSum, Solve
 
 IntArray = npt.NDArray[np.int64]
 Half = tuple[IntArray, IntArray]

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from setclip.linear.cross_covariance import from_sets
-from setclip.linear.maps import Alignment, Array
+from setclip.linear.maps import Alignment, Array, unit_rows
 
 IntArray = npt.NDArray[np.int64]
 Solve = Callable[[Array], Alignment]
@@ -242,10 +242,3 @@ def _ids(sets: Sequence[tuple[IntArray, IntArray]], side: int, rows: int) -> Int
     for number, members in enumerate(sets):
         ids[members[side]] = number
     return ids
-
-
-def unit_rows(rows: Array) -> Array:
-    """Rows of length one; a zero row stays zero."""
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Array = rows / np.maximum(length, np.finfo(np.float64).tiny)
-    return unit

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from setclip.methods.auto import Auto
 from setclip.methods.cca import CCA
 from setclip.methods.clip import CLIP
 from setclip.methods.mini_vec2vec import MiniVec2Vec
@@ -19,6 +20,7 @@ from setclip.methods.siglip import SigLIP
 from setclip.methods.sotalign import SOTAlign
 from setclip.methods.structure import Structure
 from setclip.methods.sue import SUE
+from setclip.methods.transport_cca import TransportCCA
 from setclip.methods.transport_procrustes import TransportProcrustes
 from setclip.methods.wasserstein_procrustes import WassersteinProcrustes
 
@@ -35,7 +37,9 @@ AnyMethod = Annotated[
     | WassersteinProcrustes
     | MiniVec2Vec
     | SUE
-    | TransportProcrustes,
+    | TransportProcrustes
+    | TransportCCA
+    | Auto,
     Field(discriminator="kind"),
 ]
 
@@ -54,6 +58,8 @@ METHODS: dict[str, Callable[..., Method]] = {
     "mini-vec2vec": MiniVec2Vec,
     "sue": SUE,
     "transport-procrustes": TransportProcrustes,
+    "transport-cca": TransportCCA,
+    "auto": Auto,
 }
 
 
@@ -75,6 +81,7 @@ __all__ = [
     "SCLIP",
     "SUE",
     "AnyMethod",
+    "Auto",
     "Method",
     "MiniVec2Vec",
     "Procrustes",
@@ -83,6 +90,7 @@ __all__ = [
     "SetCLIP",
     "SigLIP",
     "Structure",
+    "TransportCCA",
     "TransportProcrustes",
     "WassersteinProcrustes",
     "make_method",

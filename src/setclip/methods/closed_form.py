@@ -13,12 +13,32 @@ from setclip.data.pools import Pools
 from setclip.data.samplers import rows_of_shared_sets
 from setclip.linear.cross_covariance import from_pairs
 from setclip.linear.maps import Alignment, Array, Principal, principal
+from setclip.linear.pools import cross_from_pools
 from setclip.linear.sets import CrossSum, cross_from_sets
 from setclip.methods.tuning import Fold, clearly_better, log_ranks, make_folds, unit_means
 from setclip.training.journal import Journal
 
 Covariances = Literal["pairs", "all"]
 Form = Callable[[Principal, Principal, Array], Alignment]
+
+
+@dataclass(frozen=True)
+class Transport:
+    """How pools are matched with each other, see :func:`setclip.linear.pools.cross_from_pools`.
+
+    Attributes:
+        weight: How many known pairs a matched row is worth.
+        rounds: Rounds of matching and solving.
+        temperature: Of the soft matching.
+        batch: Rows a side matched at once, at most.
+        seed: Of the batches.
+    """
+
+    weight: float
+    rounds: int
+    temperature: float
+    batch: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -29,11 +49,13 @@ class Candidate:
         form: Turns principal axes and a cross-covariance into maps.
         covariances: Whether the axes come from the pairs alone or from all there is.
         settings: The method's fields that this candidate fixes.
+        transport: How the pools are matched, if they are; needs covariances of all data.
     """
 
     form: Form
     covariances: Covariances
     settings: Mapping[str, Any]
+    transport: Transport | None = None
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self.settings.items()) or "its form"
@@ -54,6 +76,22 @@ class Matching:
     folds: int
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What cross-validation chose, and why.
+
+    Attributes:
+        candidate: The chosen one.
+        ranks: Mean log2 rank of each held-out pair or set under it; empty where nothing could be
+            held out.
+        sentence: The choice in words.
+    """
+
+    candidate: Candidate
+    ranks: Array
+    sentence: str
+
+
 def choose(
     pools: Pools,
     candidates: list[Candidate],
@@ -65,6 +103,37 @@ def choose(
     seed: int,
     journal: Journal,
 ) -> Candidate:
+    """The candidate of :func:`compare`, noted in the journal unless there was no choice.
+
+    Args:
+        pools: As of :func:`compare`, like the others.
+        candidates: Settings to choose from, the safest first.
+        name: Of the method.
+        rank: Principal axes kept of either side.
+        matching: How items inside sets are matched.
+        folds: Folds of the cross-validation.
+        seed: Of the folds.
+        journal: Receives the choice.
+    """
+    if len(candidates) == 1:
+        return candidates[0]
+    choice = compare(
+        pools, candidates, name=name, rank=rank, matching=matching, folds=folds, seed=seed
+    )
+    journal.note(choice.sentence)
+    return choice.candidate
+
+
+def compare(
+    pools: Pools,
+    candidates: list[Candidate],
+    *,
+    name: str,
+    rank: int,
+    matching: Matching,
+    folds: int,
+    seed: int,
+) -> Choice:
     """The candidate that ranks held-out pairs and sets best.
 
     Args:
@@ -76,16 +145,13 @@ def choose(
         matching: How items inside sets are matched.
         folds: Folds of the cross-validation over pairs; sets are held out once, they are many.
         seed: Of the folds.
-        journal: Receives the choice.
     """
-    if len(candidates) == 1:
-        return candidates[0]
     axes = _axes(pools, {c.covariances for c in candidates}, rank)
     limit = 1 if len(pools.shared_sets) >= folds else None
     held = make_folds(pools, folds, seed=seed, limit=limit)
     if not held:
-        journal.note(f"{name} took {candidates[0]}: there is too little to cross-validate.")
-        return candidates[0]
+        sentence = f"{name} took {candidates[0]}: there is too little to cross-validate."
+        return Choice(candidates[0], np.zeros(0), sentence)
     ranks = [
         np.concatenate([_unit_ranks(fold, c, axes, matching) for fold in held]) for c in candidates
     ]
@@ -93,12 +159,12 @@ def choose(
     best = int(np.argmin(scores))
     if not clearly_better(ranks[best], ranks[0]):
         best = 0
-    journal.note(
+    sentence = (
         f"{name} took {candidates[best]}: mean log2 rank {scores[best]:.2f} of held-out "
         f"items in {len(held)} fold{'s' if len(held) > 1 else ''}, of {len(candidates)} "
         f"settings with {min(scores):.2f} to {max(scores):.2f}."
     )
-    return candidates[best]
+    return Choice(candidates[best], ranks[best], sentence)
 
 
 def solve(
@@ -125,7 +191,8 @@ def _axes(pools: Pools, needed: set[Covariances], rank: int) -> Axes:
     # Axes need no pairing, so those of all data are computed once and serve every fold.
     if "all" not in needed:
         return {}
-    return {"all": (principal(pools.all_x(), rank=rank), principal(pools.all_y(), rank=rank))}
+    x, y = (principal(rows, rank=rank, unit=True) for rows in (pools.all_x(), pools.all_y()))
+    return {"all": (x, y)}
 
 
 def _fit(pools: Pools, candidate: Candidate, axes: Axes, matching: Matching) -> Alignment:
@@ -135,10 +202,7 @@ def _fit(pools: Pools, candidate: Candidate, axes: Axes, matching: Matching) -> 
         x, y = axes["all"]
     pairs = x(pools.x_pairs), y(pools.y_pairs)
     sets = rows_of_shared_sets(pools)
-    if not sets or candidate.covariances == "pairs":
-        # Pairs may be a biased sample of the pools: their own means are the right centre.
-        cross = from_pairs(*(z - z.mean(axis=0) for z in pairs))
-    else:
+    if sets and candidate.covariances == "all":
         cross = cross_from_sets(
             partial(candidate.form, x.inner(), y.inner()),
             CrossSum.of_pairs(*pairs),
@@ -148,11 +212,37 @@ def _fit(pools: Pools, candidate: Candidate, axes: Axes, matching: Matching) -> 
             temperature=matching.temperature,
             folds=matching.folds,
         )
+    else:
+        # Pairs may be a biased sample of the pools: their own means are the right centre.
+        centred = [z - z.mean(axis=0) for z in pairs]
+        cross = from_pairs(*centred)
+        if candidate.transport:
+            cross = _transported(pools, candidate.form, candidate.transport, x, y, cross)
     return candidate.form(x, y, cross)
+
+
+def _transported(
+    pools: Pools, form: Form, transport: Transport, x: Principal, y: Principal, cross: Array
+) -> Array:
+    inner = partial(form, x.inner(), y.inner())
+    return cross_from_pools(
+        inner,
+        CrossSum(pools.n_pairs * cross, float(pools.n_pairs)),
+        (x(pools.x_pool), y(pools.y_pool)),
+        start=inner(cross),
+        weight=transport.weight,
+        rounds=transport.rounds,
+        temperature=transport.temperature,
+        batch=transport.batch,
+        seed=transport.seed,
+    )
 
 
 def _unit_ranks(fold: Fold, candidate: Candidate, axes: Axes, matching: Matching) -> Array:
     # Settings are told apart before the rounds have settled.
     quick = replace(matching, rounds=-(-matching.rounds // 2))
+    if candidate.transport:
+        rounds = -(-candidate.transport.rounds // 3)
+        candidate = replace(candidate, transport=replace(candidate.transport, rounds=rounds))
     alignment = _fit(fold.train, candidate, axes, quick)
     return unit_means(fold, log_ranks(fold, alignment.x, alignment.y))

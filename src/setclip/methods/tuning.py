@@ -119,6 +119,14 @@ def _side(
     return np.concatenate([pairs, pool[held], others]), units.astype(np.int64)
 
 
+def all_pairs_held_out(pools: Pools, *, seed: int = 0) -> Fold:
+    """A fold that holds out every pair, to judge a map that saw none of them."""
+    rng = np.random.default_rng(seed)
+    return _fold(
+        pools.without_sets(), np.ones(pools.n_pairs, dtype=bool), pools.shared_sets[:0], rng
+    )
+
+
 def log_rank(fold: Fold, embed_x: Embed, embed_y: Embed) -> float:
     """Mean log2 rank of the first item of the own set or pair, both ways; 0 is perfect.
 

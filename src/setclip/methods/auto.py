@@ -1,0 +1,253 @@
+"""The recipe: from whatever there is to learn from, the map that held-out supervision trusts most.
+
+Three sources say which x goes with which y: matched sets, pairs, and shared geometry. Each has a
+best way of using it, measured in the benchmark; `auto` takes those that the data allow, holds out
+pairs and sets, and lets them decide between using the unpaired data and ignoring them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+
+from setclip.data.pools import Pools
+from setclip.evaluation.alignability import Alignability, alignability
+from setclip.linear.cca import cca
+from setclip.linear.maps import Alignment
+from setclip.linear.procrustes import procrustes
+from setclip.linear.ridge import ridge
+from setclip.linear.transport_procrustes import transport_procrustes
+from setclip.methods.closed_form import Candidate, Choice, Form, Matching, compare, solve
+from setclip.methods.protocol import Options, Supervision, card, linear_model
+from setclip.methods.transport_cca import TransportCCA
+from setclip.methods.tuning import all_pairs_held_out, log_ranks, unit_means
+from setclip.model import AlignedModel
+from setclip.training.journal import Journal
+
+# With fewer pairs the first bits of a transport's rank are as easily luck.
+FEWEST_TO_JUDGE = 2
+FEWEST_TO_FIT = 3
+FEWEST_IN_A_POOL = 4
+
+
+class Auto(Options):
+    """Chooses the method, its settings and whether to use the unpaired data at all.
+
+    - Matched sets: CCA on their soft matching, cross-fitted.
+    - Pairs: CCA, Procrustes and ridge on the pairs, and CCA that goes on with soft transport
+      between the pools. A map of the pools is taken unless one of the pairs alone ranks held-out
+      pairs clearly better, and the other way round for maps less sure.
+    - Pools alone, or spaces that share much geometry: a rotation found from the shape of the two
+      clouds. It never sees a pair, so all pairs judge it, and few of them judge well.
+
+    What was measured and decided is one paragraph in the journal, the model card and the report.
+    """
+
+    uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "sets", "pools"})
+
+    kind: Literal["auto"] = "auto"
+    budget: PositiveFloat = 180.0
+    """Seconds of one core that a fit may take on a laptop. Planned from the sizes of the data and
+    not from a clock, so that the same data give the same model."""
+    penalties: tuple[PositiveFloat, ...] = (10.0, 3.0, 30.0, 1.0)
+    """Ridge penalties of the maps of the pairs alone."""
+    set_penalties: tuple[PositiveFloat, ...] = (3.0, 10.0, 1.0)
+    """Ridge penalties of the maps of matched sets, the safest first."""
+    power: NonNegativeFloat = 0.5
+    """Canonical directions are scaled by their correlation to this power."""
+    rounds: PositiveInt = 12
+    """Rounds of matching inside sets."""
+    temperature: PositiveFloat = 0.05
+    """Of the matching inside sets."""
+    parts: PositiveInt = 5
+    """Parts that the sets are dealt into, each matched by a map fitted to the others."""
+    rank: PositiveInt = 256
+    """Principal axes kept of either side."""
+    folds: PositiveInt = 4
+    """Folds of the cross-validation."""
+    agreement: NonNegativeFloat = 0.3
+    """Without pairs: share of nearest neighbours that two independent transports must agree on
+    before their map is believed."""
+
+    def fit(self, pools: Pools, *, seed: int = 0, journal: Journal | None = None) -> AlignedModel:
+        """Fit on all there is."""
+        journal = journal or Journal()
+        found = self._fit(pools, seed, journal)
+        journal.note(found.reasons)
+        return linear_model(found.alignment, card(self, pools, seed, journal))
+
+    def _fit(self, pools: Pools, seed: int, journal: Journal) -> _Found:
+        if len(pools.shared_sets) >= 2:
+            return self._with_sets(pools, seed)
+        pools = pools.without_sets()
+        fitted = self._from_pairs(pools, seed) if pools.n_pairs >= FEWEST_TO_FIT else None
+        shared = alignability(pools.x_pairs, pools.y_pairs) if pools.n_pairs else None
+        reason = self._against_geometry(pools, shared)
+        if reason and fitted:
+            return fitted.because(reason)
+        if reason and pools.n_pairs >= 2:
+            return self._from_pairs(pools, seed).because(reason)
+        if reason:
+            raise ValueError(
+                f"auto was given {pools.describe()}, too little to align anything: {reason} Give "
+                "at least 2 pairs, or 2 sets that stand on both sides, or larger pools."
+            )
+        return self._judged(pools, fitted, seed, journal)
+
+    def _with_sets(self, pools: Pools, seed: int) -> _Found:
+        candidates = [
+            Candidate(
+                partial(cca, penalty=penalty, power=self.power),
+                "all",
+                {"sets and pairs by": "CCA", "penalty": penalty},
+            )
+            for penalty in self.set_penalties
+        ]
+        if pools.n_pairs >= FEWEST_TO_FIT:
+            candidates += self._ignoring_pools(pools)
+        choice = self._compare(pools, candidates, seed)
+        reasons = f"{len(pools.shared_sets):,} matched sets were given. "
+        return _Found(self._solved(pools, choice), reasons + choice.sentence, choice.ranks)
+
+    def _from_pairs(self, pools: Pools, seed: int) -> _Found:
+        candidates = self._with_pools(pools, seed) + self._ignoring_pools(pools)
+        choice = self._compare(pools, candidates, seed)
+        used = "used" if choice.candidate.transport else "ignored, they did not help"
+        reasons = f"{choice.sentence} The pools were {used}."
+        return _Found(self._solved(pools, choice), reasons, choice.ranks)
+
+    def _with_pools(self, pools: Pools, seed: int) -> list[Candidate]:
+        if min(len(pools.x_pool), len(pools.y_pool)) < FEWEST_IN_A_POOL:
+            return []
+        return [
+            Candidate(
+                candidate.form,
+                candidate.covariances,
+                {"pairs and pools by": "transport CCA", **candidate.settings},
+                candidate.transport,
+            )
+            for candidate in TransportCCA(rank=self.rank).candidates(pools, seed)
+        ]
+
+    def _ignoring_pools(self, pools: Pools) -> list[Candidate]:
+        forms: list[tuple[str, Form, dict[str, float]]] = [
+            *(
+                ("CCA", partial(cca, penalty=penalty, power=self.power), {"penalty": penalty})
+                for penalty in self.penalties
+            ),
+            ("Procrustes", procrustes, {}),
+            *(
+                ("ridge", partial(ridge, penalty=penalty), {"penalty": penalty})
+                for penalty in self.penalties
+            ),
+        ]
+        return [
+            Candidate(form, "pairs", {"pairs alone by": name, **settings})
+            for name, form, settings in forms
+        ]
+
+    def _compare(self, pools: Pools, candidates: list[Candidate], seed: int) -> Choice:
+        return compare(
+            pools,
+            candidates,
+            name=self.kind,
+            rank=self.rank,
+            matching=self._matching,
+            folds=self.folds,
+            seed=seed,
+        )
+
+    def _solved(self, pools: Pools, choice: Choice) -> Alignment:
+        return solve(
+            pools, choice.candidate, name=self.kind, rank=self.rank, matching=self._matching
+        )
+
+    @property
+    def _matching(self) -> Matching:
+        return Matching(self.rounds, self.temperature, self.parts)
+
+    def _against_geometry(self, pools: Pools, shared: Alignability | None) -> str:
+        """Why not to look for shared geometry; empty if it is worth looking."""
+        smaller = min(len(pools.x_pool), len(pools.y_pool))
+        if smaller < 2 * FEWEST_IN_A_POOL:
+            return f"Pools of {smaller} items a side have no shape to compare."
+        if shared is not None and shared.level in ("some", "little", "none"):
+            return f"{shared.verdict} A map from geometry alone was not tried."
+        if self.budget < _transport_seconds(pools):
+            return (
+                f"A map from geometry alone takes about {_transport_seconds(pools):.0f} seconds, "
+                f"the budget is {self.budget:.0f}: it was not tried."
+            )
+        return ""
+
+    def _judged(self, pools: Pools, fitted: _Found | None, seed: int, journal: Journal) -> _Found:
+        """A map from the shape of the pools, judged by all pairs, or by itself without any."""
+        with journal.bar("geometry", 100) as bar:
+            found = transport_procrustes(
+                pools.x_pool,
+                pools.y_pool,
+                seed=seed,
+                progress=lambda stage, done, total: bar(100 * done // max(total, 1), stage),
+            )
+        if pools.n_pairs < FEWEST_TO_JUDGE:
+            return self._believed(pools, found.alignment, found.agreement, journal)
+        fold = all_pairs_held_out(pools, seed=seed)
+        ranks = unit_means(fold, log_ranks(fold, found.alignment.x, found.alignment.y))
+        chance = np.full(len(ranks), np.log2(len(fold.x) / 2))
+        against = chance if fitted is None or not len(fitted.ranks) else fitted.ranks
+        said = (
+            f"A map from the shape of the pools alone, which saw no pair, ranks the {len(ranks)} "
+            f"pairs at a mean log2 rank of {ranks.mean():.2f}, against {against.mean():.2f} "
+            f"{'by chance' if against is chance else 'for the best map of the pairs'}: "
+        )
+        if ranks.mean() >= against.mean():
+            fallback = fitted or self._from_pairs(pools, seed)
+            return fallback.because(said + "it was not used.")
+        refined = transport_procrustes(
+            pools.x_pool,
+            pools.y_pool,
+            x_pairs=pools.x_pairs,
+            y_pairs=pools.y_pairs,
+            start=found.alignment,
+            steps=10,
+            seed=seed,
+        )
+        return _Found(refined.alignment, said + "it was taken, and refined with the pairs.", ranks)
+
+    def _believed(
+        self, pools: Pools, alignment: Alignment, agreement: float, journal: Journal
+    ) -> _Found:
+        said = (
+            f"There is no pair and no set. Two searches of the pools for a common shape agree on "
+            f"{agreement:.0%} of the nearest neighbours"
+        )
+        if agreement < self.agreement:
+            journal.warn(
+                "no shared geometry",
+                f"{said}: these two spaces share too little geometry, zero pairs cannot work here, "
+                "and the model is little better than chance. Give 20 pairs or more, or sets.",
+            )
+        return _Found(alignment, f"{said}, {self.agreement:.0%} are needed.", np.zeros(0))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Maps, why they were taken, and how they rank held-out pairs."""
+
+    alignment: Alignment
+    reasons: str
+    ranks: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+    def because(self, reason: str) -> _Found:
+        return _Found(self.alignment, f"{self.reasons} {reason}", self.ranks)
+
+
+def _transport_seconds(pools: Pools) -> float:
+    """Time of a transport between the pools on one laptop core, from its measured parts."""
+    rows = min(2000, len(pools.x_pool) // 2, len(pools.y_pool) // 2)
+    steps = 8 * 10 + 2 * 60
+    return 5.0 + steps * (0.02 + 0.25 * (rows / 2000) ** 2)
