@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import linear as naive
 
-from setclip.linear.cca import cca
+from setclip.linear.cca import averaged_cca, cca
 from setclip.linear.cross_covariance import from_pairs
 from setclip.linear.maps import Alignment, principal
 
@@ -113,3 +113,32 @@ def test_refuses_sides_that_do_not_covary(power: float) -> None:
     y = np.array([[1.0], [1.0], [-1.0], [-1.0]])
     with pytest.raises(ValueError, match="no covariance between x and y"):
         fit(x, y, power=power)
+
+
+def test_averaged_ccas_have_the_same_say() -> None:
+    """The inner product is the sum of the members', each scaled to rows of mean square one."""
+    planted = naive.rotated_cloud(80, 5, noise=0.5)
+    x, y = principal(planted.x), principal(planted.y)
+    cross = from_pairs(x(planted.x), y(planted.y))
+    found = averaged_cca(x, y, cross, penalties=(0.5, 20.0), power=0.5)
+    expected = 0.0
+    for penalty in (0.5, 20.0):
+        one = cca(x, y, cross, penalty=penalty, power=0.5)
+        zx, zy = one.x(planted.x), one.y(planted.y)
+        expected = expected + (zx @ zy.T) / np.sqrt(
+            np.square(zx).sum(axis=1).mean() * np.square(zy).sum(axis=1).mean()
+        )
+    np.testing.assert_allclose(found.x(planted.x) @ found.y(planted.y).T, expected, atol=1e-8)
+
+
+def test_one_penalty_averaged_is_cca() -> None:
+    planted = naive.rotated_cloud(80, 5, noise=0.5)
+    x, y = principal(planted.x), principal(planted.y)
+    cross = from_pairs(x(planted.x), y(planted.y))
+    one = cca(x, y, cross, penalty=3.0)
+    found = averaged_cca(x, y, cross, penalties=(3.0,))
+    np.testing.assert_allclose(
+        naive.unit(found.x(planted.x)), naive.unit(one.x(planted.x)), atol=1e-10
+    )
+    with pytest.raises(ValueError, match="penalties is empty"):
+        averaged_cca(x, y, cross, penalties=())

@@ -127,3 +127,28 @@ def test_principal_of_lists_and_float32() -> None:
     np.testing.assert_allclose(found.variance, [8 / 3])
     np.testing.assert_allclose(np.abs(found.axes), [[1], [0]], atol=1e-12)
     np.testing.assert_allclose(found.mean, [2, 0])
+
+
+@pytest.mark.parametrize("rows", [40, 4])
+def test_unit_axes_are_those_of_centred_unit_rows(rows: int) -> None:
+    """By either Gram matrix; and the length of a row does not matter."""
+    x = np.random.default_rng(0).standard_normal((rows, 6)) * np.linspace(3, 1, 6)
+    found = principal(x, unit=True)
+    unit = naive.unit(x - x.mean(axis=0))
+    second_moment = unit.T @ unit / rows
+    np.testing.assert_allclose(
+        found.axes * found.variance @ found.axes.T, second_moment, atol=1e-10
+    )
+    coordinates = found(x)
+    np.testing.assert_allclose(np.linalg.norm(coordinates, axis=1), 1)
+    longer = x.mean(axis=0) + 5 * (x - x.mean(axis=0))
+    np.testing.assert_allclose(found(longer), coordinates, atol=1e-10)
+
+
+def test_inner_axes_map_coordinates() -> None:
+    x = np.random.default_rng(0).standard_normal((30, 5))
+    found = principal(x, rank=3)
+    inner = found.inner()
+    weight = np.random.default_rng(1).standard_normal((3, 2))
+    np.testing.assert_allclose(inner.then(weight)(found(x)), found.then(weight)(x), atol=1e-12)
+    assert inner.features == found.features == 5

@@ -11,8 +11,6 @@ split anew into halves in every round, and each half is matched by a map fitted 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 
@@ -20,7 +18,6 @@ from setclip.linear.maps import Alignment, Array, unit_rows
 from setclip.linear.sets import CrossSum, Solve
 
 IntArray = npt.NDArray[np.int64]
-Half = tuple[IntArray, IntArray]
 
 SINKHORN_ROUNDS = 20
 LAST_SPLITS = 2
@@ -37,7 +34,6 @@ def cross_from_pools(
     temperature: float,
     batch: int = 2000,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Array:
     """Cross-covariance of pairs and pools, by alternating a closed form with soft matching.
 
@@ -51,7 +47,6 @@ def cross_from_pools(
         temperature: Of the matching, in units of cosine.
         batch: Rows a side of a half at most; time and memory grow with its square.
         seed: Of the splits.
-        progress: Called with the rounds done and their number.
 
     Returns:
         Of pairs and matched pools together. Shape [r_x, r_y].
@@ -67,17 +62,17 @@ def cross_from_pools(
     worth = weight * min(map(len, pool))
     alignment = start
     last: list[Array] = []
-    for done in range(rounds):
+    for _ in range(rounds):
         for rows, columns in _halves(len(pool[0]), len(pool[1]), batch, rng):
             found = _matched(pool[0][rows], pool[1][columns], alignment, temperature)
             alignment = solve(known.joined([CrossSum(worth * found, worth)]).mean)
             last = [*last, found][-2 * LAST_SPLITS :]
-        if progress:
-            progress(done + 1, rounds)
     return known.joined([CrossSum(worth * np.mean(last, axis=0), worth)]).mean
 
 
-def _halves(n: int, m: int, batch: int, rng: np.random.Generator) -> list[Half]:
+def _halves(
+    n: int, m: int, batch: int, rng: np.random.Generator
+) -> list[tuple[IntArray, IntArray]]:
     x, y = rng.permutation(n), rng.permutation(m)
     a, b = min(batch, n // 2), min(batch, m // 2)
     return [(x[:a], y[:b]), (x[a : 2 * a], y[b : 2 * b])]

@@ -69,7 +69,7 @@ class Auto(Options):
     """Principal axes kept of either side."""
     folds: PositiveInt = 4
     """Folds of the cross-validation."""
-    agreement: NonNegativeFloat = 0.3
+    agreement: NonNegativeFloat = 0.35
     """Without pairs: share of nearest neighbours that two independent transports must agree on
     before their map is believed."""
 

@@ -1,0 +1,120 @@
+"""Pins what `auto` chooses from each kind of supervision, what it says, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from reference import linear as naive
+from reference.planted import Planted, rotated_clouds
+
+from setclip.data.pools import Pools, make_pools
+from setclip.data.splits import draw_pools
+from setclip.methods import CCA, Auto
+from setclip.methods import auto as module
+from setclip.model import AlignedModel
+from setclip.training.journal import Journal
+
+MADE = rotated_clouds(0, noise=0.03, n=260, m=260, test=150)
+WIDE = {"folds": 3, "penalties": (1.0, 0.1), "rounds": 6}
+
+
+def pools(made: Planted, pairs: int) -> Pools:
+    return make_pools(made.x_test[:pairs], made.y_test[:pairs], x_pool=made.x, y_pool=made.y)
+
+
+def fitted(data: Pools, **options: object) -> tuple[AlignedModel, str, Journal]:
+    journal = Journal()
+    model = Auto(**{**WIDE, **options}).fit(data, journal=journal)  # type: ignore[arg-type]
+    assert len(journal.notes) == 1
+    assert model.card.notes == journal.notes
+    return model, journal.notes[0], journal
+
+
+def recall(model: AlignedModel, made: Planted = MADE) -> float:
+    x, y = made.x_test[-100:].astype(np.float32), made.y_test[-100:].astype(np.float32)
+    return made.recall(model.encode_x(x), model.encode_y(y))
+
+
+def unrelated() -> Planted:
+    """Two clouds that know nothing of each other."""
+    other = rotated_clouds(9, noise=0.03, n=260, m=260, d=12, test=150, clusters=30)
+    return Planted(MADE.x, other.y, MADE.x_test, other.y_test)
+
+
+def test_pools_alone_that_share_a_shape_are_aligned() -> None:
+    model, said, journal = fitted(pools(MADE, 0))
+    assert recall(model) > 0.7
+    assert "There is no pair and no set" in said
+    assert journal.warnings == []
+
+
+def test_pools_alone_that_share_no_shape_are_warned_of() -> None:
+    _, said, journal = fitted(pools(unrelated(), 0))
+    assert "agree on" in said
+    assert len(journal.warnings) == 1
+    assert "zero pairs cannot work here" in journal.warnings[0]
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 4])
+def test_a_map_of_the_shape_is_judged_by_the_few_pairs(pairs: int) -> None:
+    model, said, _ = fitted(pools(MADE, pairs))
+    assert recall(model) > 0.7
+    assert ("which saw no pair" in said) == (pairs > 1)
+
+
+def test_a_map_of_the_shape_that_misses_the_pairs_is_not_used() -> None:
+    """The pairs follow another rotation than the pools: only they are to be believed."""
+    turned = rotated_clouds(5, noise=0.03, n=10, m=10, test=150)
+    data = make_pools(turned.x_test[:8], turned.y_test[:8], x_pool=MADE.x, y_pool=MADE.y)
+    _, said, _ = fitted(data)
+    assert "it was not used" in said
+
+
+def test_pools_are_ignored_where_they_do_not_help() -> None:
+    """The y pool is noise: the map of the pairs alone is the better one, and is taken."""
+    rng = np.random.default_rng(0)
+    planted = naive.rotated_cloud(300, 6, noise=0.3)
+    data = make_pools(
+        planted.x[:60],
+        planted.y[:60],
+        x_pool=planted.x[60:200],
+        y_pool=rng.standard_normal((140, 6)) * 40,
+    )
+    model, said, _ = fitted(data)
+    assert "The pools were ignored" in said
+    alone = CCA(penalty=1.0, power=0.5, covariances="pairs").fit(data)
+    test = planted.x[200:], planted.y[200:]
+    assert naive.recall_at_1(model.encode_x(test[0]), model.encode_y(test[1])) > (
+        naive.recall_at_1(alone.encode_x(test[0]), alone.encode_y(test[1])) - 0.1
+    )
+
+
+@pytest.mark.parametrize("pairs", [0, 20])
+def test_matched_sets_come_first(pairs: int) -> None:
+    planted = naive.rotated_cloud(300, 6, noise=0.2)
+    data = draw_pools(
+        planted.x, planted.y, np.arange(200), pairs=pairs, condition="sets", set_size=5
+    )
+    model, said, _ = fitted(data, set_penalties=(0.1, 1.0))
+    assert "matched sets were given" in said
+    assert "sets and pairs by CCA" in said
+    best = naive.recall_at_1((planted.x[200:] - 1) @ planted.rotation, planted.y[200:] + 2)
+    found = naive.recall_at_1(model.encode_x(planted.x[200:]), model.encode_y(planted.y[200:]))
+    assert found > best - 0.1
+
+
+def test_geometry_is_not_looked_for_beyond_the_budget() -> None:
+    data = pools(MADE, 4)
+    assert module._transport_seconds(data) > 5
+    _, said, _ = fitted(data, budget=5.0)
+    assert "the budget is 5: it was not tried" in said
+
+
+def test_two_pairs_without_pools_are_enough_and_one_is_not() -> None:
+    planted = naive.rotated_cloud(10, 4, noise=0.1)
+    none = np.zeros((0, 4), dtype=np.float32)
+    model, said, _ = fitted(make_pools(planted.x[:2], planted.y[:2], x_pool=none, y_pool=none))
+    assert "there is too little to cross-validate" in said
+    assert model.dim >= 1
+    with pytest.raises(ValueError, match="too little to align anything"):
+        Auto().fit(make_pools(planted.x[:1], planted.y[:1], x_pool=none, y_pool=none))
