@@ -146,15 +146,14 @@ def compare(
         folds: Folds of the cross-validation over pairs; sets are held out once, they are many.
         seed: Of the folds.
     """
-    axes = _axes(pools, {c.covariances for c in candidates}, rank)
+    axes = _axes_of_all(pools, candidates, rank)
     limit = 1 if len(pools.shared_sets) >= folds else None
     held = make_folds(pools, folds, seed=seed, limit=limit)
     if not held:
         sentence = f"{name} took {candidates[0]}: there is too little to cross-validate."
         return Choice(candidates[0], np.zeros(0), sentence)
-    ranks = [
-        np.concatenate([_unit_ranks(fold, c, axes, matching) for fold in held]) for c in candidates
-    ]
+    by_fold = [_ranks_of_fold(fold, candidates, axes, matching) for fold in held]
+    ranks = [np.concatenate(of_candidate) for of_candidate in zip(*by_fold, strict=True)]
     scores = [float(values.mean()) for values in ranks]
     best = int(np.argmin(scores))
     if not clearly_better(ranks[best], ranks[0]):
@@ -181,25 +180,29 @@ def solve(
             "pairs or 2 sets that stand on both sides; a method that starts from nothing is "
             "`setclip` with `start: random`."
         )
-    return _fit(pools, candidate, _axes(pools, {candidate.covariances}, rank), matching)
+    axes = _axes_of_all(pools, [candidate], rank) | _axes_of_pairs(pools, [candidate])
+    return _fit(pools, candidate, axes, matching)
 
 
-Axes = Mapping[Covariances, tuple[Principal, Principal]]
+Axes = dict[Covariances, tuple[Principal, Principal]]
 
 
-def _axes(pools: Pools, needed: set[Covariances], rank: int) -> Axes:
+def _axes_of_all(pools: Pools, candidates: list[Candidate], rank: int) -> Axes:
     # Axes need no pairing, so those of all data are computed once and serve every fold.
-    if "all" not in needed:
+    if not any(candidate.covariances == "all" for candidate in candidates):
         return {}
     x, y = (principal(rows, rank=rank, unit=True) for rows in (pools.all_x(), pools.all_y()))
     return {"all": (x, y)}
 
 
+def _axes_of_pairs(pools: Pools, candidates: list[Candidate]) -> Axes:
+    if not any(candidate.covariances == "pairs" for candidate in candidates):
+        return {}
+    return {"pairs": (principal(pools.x_pairs), principal(pools.y_pairs))}
+
+
 def _fit(pools: Pools, candidate: Candidate, axes: Axes, matching: Matching) -> Alignment:
-    if candidate.covariances == "pairs":
-        x, y = principal(pools.x_pairs), principal(pools.y_pairs)
-    else:
-        x, y = axes["all"]
+    x, y = axes[candidate.covariances]
     pairs = x(pools.x_pairs), y(pools.y_pairs)
     sets = rows_of_shared_sets(pools)
     if sets and candidate.covariances == "all":
@@ -236,6 +239,13 @@ def _transported(
         batch=transport.batch,
         seed=transport.seed,
     )
+
+
+def _ranks_of_fold(
+    fold: Fold, candidates: list[Candidate], axes: Axes, matching: Matching
+) -> list[Array]:
+    axes = axes | _axes_of_pairs(fold.train, candidates)
+    return [_unit_ranks(fold, candidate, axes, matching) for candidate in candidates]
 
 
 def _unit_ranks(fold: Fold, candidate: Candidate, axes: Axes, matching: Matching) -> Array:

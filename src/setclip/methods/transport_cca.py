@@ -29,7 +29,7 @@ class TransportCCA(Options):
 
     kind: Literal["transport-cca"] = "transport-cca"
     penalties: tuple[tuple[PositiveFloat, ...], ...] = Field(
-        default=((3.0, 10.0), (10.0, 30.0), (1.0, 3.0)), min_length=1
+        default=((3.0, 10.0), (1.0, 3.0)), min_length=1
     )
     """Groups of ridge penalties to choose from, the safest first; a group is averaged."""
     power: NonNegativeFloat = 0.5
@@ -44,7 +44,7 @@ class TransportCCA(Options):
     """Rows a side matched at once; time and memory grow with its square."""
     rank: PositiveInt = 256
     """Principal axes kept of either side."""
-    folds: PositiveInt = 5
+    folds: PositiveInt = 4
     """Folds of the cross-validation."""
 
     def fit(self, pools: Pools, *, seed: int = 0, journal: Journal | None = None) -> AlignedModel:
