@@ -38,7 +38,7 @@ class TransportCCA(Options):
     """How many known pairs a matched row of the pools is worth."""
     rounds: PositiveInt = 6
     """Rounds of matching, each of two halves of the pools."""
-    temperature: PositiveFloat = 0.03
+    temperature: PositiveFloat = 0.04
     """Of the matching."""
     batch: PositiveInt = 2000
     """Rows a side matched at once; time and memory grow with its square."""
