@@ -14,6 +14,7 @@ BRIEF = {
     "clip": ("clip", CLIP(steps=10, folds=2)),
     "siglip": ("siglip", SigLIP(steps=10, folds=2)),
     "setclip-paper": ("setclip (paper)", SetCLIP(recipe="paper", steps=10)),
+    "setclip": ("setclip (default)", SetCLIP(steps=10, folds=2)),
 }
 
 
@@ -30,10 +31,15 @@ def test_demo_prints_both_tables_and_ends_in_the_report(few, tmp_path):
     console = Console(record=True, width=160)
     page = run_demo(tmp_path, seeds=1, workers=1, console=console)
     printed = console.export_text()
-    for shown in ("disjoint pools, 50 pairs", "sets of 16, no pair", "setclip (paper)", "siglip"):
+    for shown in (
+        "emoji: disjoint pools, 50 pairs",
+        "glosses: sets of 16, no pair",
+        "auto",
+        "siglip",
+    ):
         assert shown in printed
     html = page.read_text()
-    assert "Knowing which sixteen images go with which sixteen names" in " ".join(html.split())
+    assert "knowing which sixteen images go with which sixteen names" in " ".join(html.split())
     assert "setclip bench demo --seeds 1" in html
 
     runs = sorted((tmp_path / "benchmark").rglob("*.json"))

@@ -61,11 +61,11 @@ RunFolder = Annotated[Path, typer.Argument(help="Folder that `setclip fit` wrote
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Folder of the demo.")] = Path("runs/demo"),
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds of the comparison.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of the comparison.")] = 3,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     fresh: Annotated[bool, typer.Option(help="Compute again what is already there.")] = False,
 ) -> None:
-    """Compare the methods on the bundled emoji, few pairs plus unpaired data, to a report."""
+    """Compare the methods on the bundled data, few pairs or none and unpaired data, to a report."""
     from setclip.demo import run_demo
 
     page = run_demo(output, seeds=seeds, workers=workers, fresh=fresh, console=out)

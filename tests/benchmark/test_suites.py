@@ -12,11 +12,12 @@ from setclip.methods import METHODS
 def test_the_demo_asks_what_the_readme_shows() -> None:
     cells = cells_of("demo")
     found = {(c.condition, c.pairs) for c in cells if c.name != UPPER_BOUND}
-    assert found == {("disjoint", 50), ("sets", 50), ("sets", 0)}
+    assert found == {("disjoint", 0), ("disjoint", 50), ("sets", 0)}
+    assert {c.dataset for c in cells} == {"emoji", "glosses"}
     names = {named_method(name)[0] for name in SUITES["demo"].methods}
     assert names >= {NAMED[name][0] for name in FAMILIAR}
     assert {c.name for c in cells} == names | {UPPER_BOUND}
-    assert {c.seed for c in cells} == set(range(5))
+    assert {c.seed for c in cells} == set(range(3))
     assert {c.set_size for c in cells} == {16}
     assert len({c.key for c in cells}) < len(cells)
 
@@ -43,7 +44,7 @@ def test_a_part_of_a_suite() -> None:
 
 def test_a_condition_keeps_the_pairs_that_the_suite_has_for_it() -> None:
     cells = cells_of("demo", conditions=["disjoint"], seeds=1)
-    assert {c.pairs for c in cells} == {50, "all"}
+    assert {c.pairs for c in cells} == {0, 50, "all"}
 
 
 def test_all_pairs_alone_are_the_upper_bound() -> None:
