@@ -71,6 +71,7 @@ def test_check_counts_and_fails_on_errors(setclip, config):
     code, printed = setclip("check", config)
     assert code == 0
     assert "What to do next" in printed
+    assert "With your 30 pairs expect R@10 about" in printed
     code, printed = setclip("check", config, "data.x_pairs=missing.npy")
     assert code == 1
     assert "missing.npy" in printed

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from setclip import losses, methods
     from setclip.api import align, load
     from setclip.data.pools import Pools, make_pools
+    from setclip.diagnosis import diagnose
     from setclip.estimators import Aligner
     from setclip.model import AlignedModel
 
@@ -24,6 +25,7 @@ __all__ = [
     "Pools",
     "__version__",
     "align",
+    "diagnose",
     "load",
     "losses",
     "make_pools",
@@ -35,6 +37,7 @@ _HOMES = {
     "Aligner": "setclip.estimators",
     "Pools": "setclip.data.pools",
     "align": "setclip.api",
+    "diagnose": "setclip.diagnosis",
     "load": "setclip.api",
     "make_pools": "setclip.data.pools",
 }

@@ -208,12 +208,17 @@ def check(
     features: Annotated[
         bool, typer.Option(help="Encode some pairs to measure shared geometry.")
     ] = True,
+    deep: Annotated[
+        bool, typer.Option(help="Also try a map without pairs on ready features; minutes.")
+    ] = False,
 ) -> None:
     """Read everything, train nothing: bad files, duplicates, leaks, counts, shared geometry."""
     from setclip.config import load_config
     from setclip.data.check import check as check_data
 
-    result = check_data(load_config(config, overrides or []), features=features, progress=True)
+    result = check_data(
+        load_config(config, overrides or []), features=features, deep=deep, progress=True
+    )
     out.print(result.render())
     if not result.ok:
         raise typer.Exit(1)

@@ -26,10 +26,12 @@ from setclip.data.check.items import bad_item_findings, item_findings, read_cont
 from setclip.data.datasets import load_dataset
 from setclip.data.feature_files import FeatureFiles, read_feature_files
 from setclip.data.manifest import Manifest, read_manifest
-from setclip.data.pools import NO_SET, FloatArray
+from setclip.data.pools import NO_SET, FloatArray, Pools, make_pools
+from setclip.data.splits import PoolRows, draw_rows_of_pools
 from setclip.data.tables import ManifestError
+from setclip.diagnosis import Diagnosis, diagnose_pools
 from setclip.encoders import get
-from setclip.evaluation.alignability import Alignability, alignability
+from setclip.evaluation.alignability import FEWEST_PAIRS, Alignability, alignability
 
 __all__ = ["CheckResult", "Finding", "Supervision", "check"]
 
@@ -37,13 +39,17 @@ ENCODED_PAIRS = 1_000
 """Pairs encoded to measure alignability: enough for an interval of a few points."""
 
 
-def check(config: RunConfig, *, features: bool = True, progress: bool = False) -> CheckResult:
+def check(
+    config: RunConfig, *, features: bool = True, deep: bool = False, progress: bool = False
+) -> CheckResult:
     """Read all the data of a run and say what stands in its way; nothing is trained.
 
     Args:
         config: A valid config.
         features: Also encode up to 1,000 pairs of raw items to measure shared geometry. What is
             encoded is cached, so that the run itself need not encode it again.
+        deep: Also fit a map without any pair, where the features of both pools are at hand, and
+            say whether it can be believed; minutes.
         progress: Show progress bars.
 
     Returns:
@@ -52,13 +58,13 @@ def check(config: RunConfig, *, features: bool = True, progress: bool = False) -
     """
     data = config.data
     if isinstance(data, ArraysData):
-        return _check_arrays(config, data)
+        return _check_arrays(config, data, deep=deep)
     if isinstance(data, ManifestData):
         return _check_manifest(config, data, features=features, progress=progress)
-    return _check_bundled(config, data, features=features, progress=progress)
+    return _check_bundled(config, data, features=features, deep=deep, progress=progress)
 
 
-def _check_arrays(config: RunConfig, data: ArraysData) -> CheckResult:
+def _check_arrays(config: RunConfig, data: ArraysData, *, deep: bool) -> CheckResult:
     source = ", ".join(data.files.values())
     try:
         files = read_feature_files(**data.files)
@@ -66,7 +72,9 @@ def _check_arrays(config: RunConfig, data: ArraysData) -> CheckResult:
         return CheckResult(source, [_as_finding(error)])
     pools = files.pools
     findings = _array_findings(files)
-    shared, unmeasured = _alignability(pools.x_pairs, pools.y_pairs)
+    few = pools.n_pairs < FEWEST_PAIRS <= len(files.x_test)
+    shown = (files.x_test, files.y_test) if few else (pools.x_pairs, pools.y_pairs)
+    shared, unmeasured = _alignability(*shown)
     supervision = count_supervision(
         pools.n_pairs, pools.x_sets, pools.y_sets, test_pairs=len(files.x_test)
     )
@@ -76,6 +84,7 @@ def _check_arrays(config: RunConfig, data: ArraysData) -> CheckResult:
         supervision,
         shared,
         advise(supervision),
+        diagnosis=_diagnosis(pools, shared, deep, config.seed),
     )
 
 
@@ -111,8 +120,11 @@ def _check_manifest(
     supervision = _manifest_supervision(manifest, data)
     findings += _count_findings(config, supervision)
     shared = None
+    diagnosis = None
     if features:
-        shared, unmeasured = _measure(config, manifest, data.near_duplicate, progress=progress)
+        shared, diagnosis, unmeasured = _measure(
+            config, manifest, data.near_duplicate, progress=progress
+        )
         findings += unmeasured
     return CheckResult(
         data.path,
@@ -121,6 +133,7 @@ def _check_manifest(
         shared,
         advise(supervision),
         manifest.bad,
+        diagnosis,
     )
 
 
@@ -138,8 +151,8 @@ def _manifest_supervision(manifest: Manifest, data: ManifestData) -> Supervision
 
 def _measure(
     config: RunConfig, manifest: Manifest, threshold: float, *, progress: bool
-) -> tuple[Alignability | None, list[Finding]]:
-    """Encode some pairs: shared geometry, near-duplicates, leaks."""
+) -> tuple[Alignability | None, Diagnosis | None, list[Finding]]:
+    """Encode some pairs: shared geometry, recall to expect, near-duplicates, leaks."""
     rows = manifest.pairs
     if len(rows) > ENCODED_PAIRS:
         sample = np.random.default_rng(config.seed).choice(rows, ENCODED_PAIRS, replace=False)
@@ -149,21 +162,25 @@ def _measure(
         x = _encode(kinds["x"], manifest.x_at(rows), progress=progress)
         y = _encode(kinds["y"], manifest.y_at(rows), progress=progress)
     except ImportError as error:
-        return None, [Finding("note", f"Alignability was not measured: {error}.")]
+        return None, None, [Finding("note", f"Alignability was not measured: {error}.")]
     # Whatever an encoder refuses, beyond what reading the items has found, is NaN here.
     usable = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
     x, y, rows = x[usable], y[usable], rows[usable]
     shared, findings = _alignability(x, y)
+    # Of the pools nothing was encoded; pairs alone show shared geometry and the learning curve.
+    test = np.zeros(len(rows), dtype=bool) if manifest.test is None else manifest.test[rows]
+    diagnosis = None
+    if (~test).any():
+        diagnosis = _diagnosis(make_pools(x[~test], y[~test]), shared, False, config.seed)
     if manifest.test is None:
-        return shared, findings + grouping_findings(x, y, threshold=threshold)
-    test = manifest.test[rows]
+        return shared, diagnosis, findings + grouping_findings(x, y, threshold=threshold)
     for side, values in ((manifest.columns.x, x), (manifest.columns.y, y)):
         findings += near_leak_findings(side, values[test], values[~test], threshold=threshold)
-    return shared, findings
+    return shared, diagnosis, findings
 
 
 def _check_bundled(
-    config: RunConfig, data: BundledData, *, features: bool, progress: bool
+    config: RunConfig, data: BundledData, *, features: bool, deep: bool, progress: bool
 ) -> CheckResult:
     try:
         dataset = load_dataset(data.name, folder=data.folder)
@@ -174,17 +191,48 @@ def _check_bundled(
         message = f"data.pairs is {data.pairs:,}, but about {train:,} items are left to train on."
         return CheckResult(data.name, [Finding("error", message, "Give fewer pairs.")])
     supervision = _bundled_supervision(data, train, len(dataset) - train)
-    shared, findings = None, _count_findings(config, supervision)
+    shared, diagnosis, findings = None, None, _count_findings(config, supervision)
     if features:
-        rows = np.random.default_rng(config.seed).permutation(len(dataset))[: data.pairs]
         try:
             x, y = dataset.features(progress=progress)
         except ImportError as error:
             findings.append(Finding("note", f"Alignability was not measured: {error}."))
         else:
-            shared, unmeasured = _alignability(x[rows], y[rows])
+            rows = _bundled_rows(data, len(dataset), train, config.seed)
+            known = rows.pairs
+            if len(known) < FEWEST_PAIRS:
+                # All partners are known of data that are bundled: some show the geometry.
+                known = np.random.default_rng(config.seed).permutation(len(dataset))[:ENCODED_PAIRS]
+            shared, unmeasured = _alignability(x[known], y[known])
             findings += unmeasured
-    return CheckResult(data.name, by_severity(findings), supervision, shared, advise(supervision))
+            diagnosis = _diagnosis(rows.pools(x, y), shared, deep, config.seed)
+    return CheckResult(
+        data.name,
+        by_severity(findings),
+        supervision,
+        shared,
+        advise(supervision),
+        diagnosis=diagnosis,
+    )
+
+
+def _bundled_rows(data: BundledData, items: int, train: int, seed: int) -> PoolRows:
+    """Pools like the run's: a split by group would cost more than it could change here."""
+    rows = np.random.default_rng(seed).permutation(items)[:train]
+    return draw_rows_of_pools(
+        rows, pairs=data.pairs, condition=data.condition, set_size=data.set_size, seed=seed
+    )
+
+
+def _diagnosis(
+    pools: Pools, shared: Alignability | None, deep: bool, seed: int
+) -> Diagnosis | None:
+    if shared is None:
+        return None
+    try:
+        return diagnose_pools(pools, shared, deep=deep, seed=seed)
+    except ValueError:  # a side without variance, which the findings name
+        return None
 
 
 def _bundled_supervision(data: BundledData, train: int, test: int) -> Supervision:

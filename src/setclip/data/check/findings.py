@@ -14,6 +14,7 @@ from setclip.data.pools import NO_SET, IntArray
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from setclip.diagnosis import Diagnosis
     from setclip.evaluation.alignability import Alignability
 
 Severity = Literal["error", "warning", "note"]
@@ -108,6 +109,7 @@ class CheckResult:
         alignability: Shared geometry of the two frozen spaces, if features could be had.
         advice: What to do next, in plain words.
         bad: Every item that could not be read.
+        diagnosis: What to expect before training, if features could be had.
     """
 
     source: str
@@ -116,6 +118,7 @@ class CheckResult:
     alignability: Alignability | None = None
     advice: list[str] = field(default_factory=list)
     bad: list[BadItem] = field(default_factory=list)
+    diagnosis: Diagnosis | None = None
 
     @property
     def ok(self) -> bool:
@@ -131,7 +134,10 @@ class CheckResult:
         if self.supervision is not None:
             parts.append(_counts_table(self.supervision))
         parts += [_finding_text(finding) for finding in self.findings]
-        if self.alignability is not None:
+        if self.diagnosis is not None:
+            parts.append(Text("\nWhat to expect", style="bold"))
+            parts += [Text(f"  • {sentence}") for sentence in self.diagnosis.sentences]
+        elif self.alignability is not None:
             parts.append(Text(f"\n{self.alignability.verdict}"))
         if self.advice:
             parts.append(Text("\nWhat to do next", style="bold"))
