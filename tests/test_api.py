@@ -55,10 +55,8 @@ def test_pairs_alone_find_unseen_partners():
 
 def test_the_default_method_takes_pairs_and_pools():
     x, y = planted()
-    model = setclip.align(
-        x[:40], y[:40], x_pool=x[40:100], y_pool=y[100:160], steps=5, folds=2, batch=64
-    )
-    assert model.card.method["kind"] == "setclip"
+    model = setclip.align(x[:40], y[:40], x_pool=x[40:100], y_pool=y[100:160])
+    assert model.card.method["kind"] == "auto"
     assert "40 pairs" in model.card.data
     assert "pools of 60 x [12-d] and 60 y [9-d]" in model.card.data
     assert found(model, x[160:], y[160:]) > 0.7
@@ -66,7 +64,7 @@ def test_the_default_method_takes_pairs_and_pools():
 
 def test_the_default_method_takes_pairs_alone():
     x, y = planted()
-    model = setclip.align(x[:60], y[:60], steps=5, folds=2)
+    model = setclip.align(x[:60], y[:60])
     assert found(model, x[60:], y[60:]) > 0.7
 
 

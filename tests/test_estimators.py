@@ -31,7 +31,7 @@ FAST = Aligner("procrustes")
     [
         Aligner("ridge"),
         Aligner(CCA(penalty=1.0, power=0.5)),
-        Aligner(options={"steps": 1, "folds": 1}),
+        Aligner(options={"folds": 2}),
     ]
 )
 def test_scikit_learn_agrees(estimator, check):
@@ -60,13 +60,13 @@ def test_it_is_align():
     assert list(fitted.get_feature_names_out()[:2]) == ["aligner0", "aligner1"]
 
 
-def test_the_default_is_setclip():
+def test_the_default_is_auto():
     x, y = planted(60)
-    fitted = Aligner(options={"steps": 2, "folds": 1}).fit(
+    fitted = Aligner(options={"rank": 5}).fit(
         x[:30], y[:30], X_pool=x[30:], y_pool=y[30:]
     )
-    assert fitted.model_.card.method["kind"] == "setclip"
-    assert fitted.model_.card.method["steps"] == 2
+    assert fitted.model_.card.method["kind"] == "auto"
+    assert fitted.model_.card.method["rank"] == 5
 
 
 def test_sets_without_a_pair():

@@ -26,7 +26,7 @@ def align(
     y_pool: npt.ArrayLike | None = None,
     x_sets: SetIds | None = None,
     y_sets: SetIds | None = None,
-    method: str | Method = "setclip",
+    method: str | Method = "auto",
     seed: int = 0,
     progress: bool = False,
     directory: str | Path | None = None,
@@ -36,18 +36,18 @@ def align(
 
     Which method to choose:
 
-    - ``setclip``, the default: CCA, then refined by gradient for as long as held-out pairs and sets
-      rank better. Takes all three kinds of supervision. Minutes.
-    - ``cca``: the closed form that ``setclip`` starts from, and often as good. Pairs, sets and
-      pools. Seconds to a minute; try it first.
+    - ``auto``, the default: takes what sets, pairs, pools and shared geometry give, lets held-out
+      pairs and sets decide, and says on the model's card what it decided. Seconds to minutes.
+    - ``cca``: the closed form on pairs and sets. Seconds; the one to beat.
     - ``procrustes``: a rotation, for two encoders whose spaces have nearly the same shape (two text
       encoders, two versions of one model). Pairs and sets. Seconds.
     - ``ridge``: predicts y from x. Pairs only, from some hundreds up. Seconds.
+    - ``setclip``: CCA, then SDD and CLIP by gradient for as long as held-out pairs and sets rank
+      better. With ``recipe="paper"`` the published form, heads from random weights.
     - ``clip``, ``siglip``: heads trained on the pairs alone. Baselines; good once pairs are many.
-    - ``setclip`` with ``recipe="paper"``: the published form, heads from random weights.
 
-    With neither pairs nor sets only ``setclip`` runs, and unless the two feature spaces share
-    their geometry it ends near chance; its card says so.
+    With neither pairs nor sets two spaces can be aligned only as far as they share their geometry;
+    ``auto`` warns where they do not.
 
     Args:
         x_pairs: Features of the first modality of the known pairs. Shape [p, d_x]. Arrays may be

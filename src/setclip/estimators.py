@@ -65,7 +65,7 @@ class Aligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        method: str | Method = "setclip",
+        method: str | Method = "auto",
         options: Mapping[str, Any] | None = None,
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:

@@ -118,3 +118,14 @@ def test_two_pairs_without_pools_are_enough_and_one_is_not() -> None:
     assert model.dim >= 1
     with pytest.raises(ValueError, match="too little to align anything"):
         Auto().fit(make_pools(planted.x[:1], planted.y[:1], x_pool=none, y_pool=none))
+
+
+def test_rows_of_zeros_among_the_pairs_are_no_obstacle() -> None:
+    planted = naive.rotated_cloud(60, 4, noise=0.1)
+    x, y = planted.x.copy(), planted.y.copy()
+    x[3] = 0
+    y[5] = 0
+    fitted(make_pools(x[:30], y[:30], x_pool=x[30:], y_pool=y[30:]))
+    y[:] = 1
+    y[0] = 2
+    assert module._shared_geometry(make_pools(x[1:30], y[1:30])) is None

@@ -85,7 +85,7 @@ class Auto(Options):
             return self._with_sets(pools, seed)
         pools = pools.without_sets()
         fitted = self._from_pairs(pools, seed) if pools.n_pairs >= FEWEST_TO_FIT else None
-        shared = alignability(pools.x_pairs, pools.y_pairs) if pools.n_pairs else None
+        shared = _shared_geometry(pools)
         reason = self._against_geometry(pools, shared)
         if reason and fitted:
             return fitted.because(reason)
@@ -244,6 +244,15 @@ class _Found:
 
     def because(self, reason: str) -> _Found:
         return _Found(self.alignment, f"{self.reasons} {reason}", self.ranks)
+
+
+def _shared_geometry(pools: Pools) -> Alignability | None:
+    """Of the pairs, without those that hold a row of zeros; None where it cannot be measured."""
+    sound = pools.x_pairs.any(axis=1) & pools.y_pairs.any(axis=1)
+    x, y = pools.x_pairs[sound], pools.y_pairs[sound]
+    if not len(x) or (x == x[0]).all() or (y == y[0]).all():
+        return None
+    return alignability(x, y)
 
 
 def _transport_seconds(pools: Pools) -> float:
