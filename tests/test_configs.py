@@ -19,7 +19,8 @@ from setclip.config import RunConfig, load_config
 from setclip.data import datasets
 from setclip.data.check import check
 from setclip.data.datasets import BUNDLED
-from setclip.methods.setclip import Recipe, SetCLIP
+from setclip.methods.protocol import Recipe
+from setclip.methods.setclip import SetCLIP
 from setclip.model import AlignedModel
 from setclip.run import Result, run_fit
 

@@ -62,9 +62,7 @@ def test_it_is_align():
 
 def test_the_default_is_auto():
     x, y = planted(60)
-    fitted = Aligner(options={"rank": 5}).fit(
-        x[:30], y[:30], X_pool=x[30:], y_pool=y[30:]
-    )
+    fitted = Aligner(options={"rank": 5}).fit(x[:30], y[:30], X_pool=x[30:], y_pool=y[30:])
     assert fitted.model_.card.method["kind"] == "auto"
     assert fitted.model_.card.method["rank"] == 5
 

@@ -9,11 +9,11 @@ from reference.planted import Planted, rotated_clouds
 
 from setclip.linear.clouds import clouds
 from setclip.linear.maps import Alignment
+from setclip.linear.pools import entropic_plan
 from setclip.linear.transport_procrustes import (
     _agreement,
     _Chain,
     _Job,
-    _soft_matching,
     transport_procrustes,
 )
 from setclip.losses.transport import sinkhorn
@@ -108,11 +108,11 @@ def test_rough_plan_is_the_entropic_plan() -> None:
     z = np.random.default_rng(0).normal(size=(90, 8)).astype(np.float32)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     scores = z[:50] @ z[50:].T
-    plan = _soft_matching(scores, 0.1)
+    plan = entropic_plan(scores, 0.1, rounds=50, tolerance=0.05)
     exact = sinkhorn(torch.from_numpy(scores), epsilon=0.1).plan().numpy()
     assert np.abs(plan - exact).sum() < 0.1
     np.testing.assert_allclose(plan.sum(axis=0), 1 / 40, rtol=1e-4)
-    sharp = _soft_matching(scores, 0.003)
+    sharp = entropic_plan(scores, 0.003, rounds=50, tolerance=0.05)
     assert np.isfinite(sharp).all()
     np.testing.assert_allclose(sharp.sum(axis=0), 1 / 40, rtol=1e-3)
 

@@ -85,7 +85,13 @@ def _matched(x: Array, y: Array, alignment: Alignment, temperature: float) -> Ar
     return matched
 
 
-def entropic_plan(scores: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float32]:
+def entropic_plan(
+    scores: npt.NDArray[np.float32],
+    temperature: float,
+    *,
+    rounds: int = SINKHORN_ROUNDS,
+    tolerance: float = 0.0,
+) -> npt.NDArray[np.float32]:
     """Entropic transport plan of cosines, uniform on both sides, of mass one, to a few percent.
 
     It weighs an average: a rough one does. Cosines span 2 at most, so with each row's best taken
@@ -94,6 +100,8 @@ def entropic_plan(scores: npt.NDArray[np.float32], temperature: float) -> npt.ND
     Args:
         scores: Cosines. Shape [n, m].
         temperature: Low is hard.
+        rounds: Sinkhorn rounds at most.
+        tolerance: Stop when row sums are off by less than this share on average.
 
     Returns:
         Shape [n, m].
@@ -101,9 +109,12 @@ def entropic_plan(scores: npt.NDArray[np.float32], temperature: float) -> npt.ND
     kernel = np.exp((scores - scores.max(axis=1, keepdims=True)) / np.float32(temperature))
     n, m = kernel.shape
     tiny = np.finfo(np.float32).tiny
-    u, v = np.ones(n, np.float32), np.ones(m, np.float32)
-    for _ in range(SINKHORN_ROUNDS):
-        u = 1 / np.maximum(n * (kernel @ v), tiny)
+    u, v = np.zeros(n, np.float32), np.ones(m, np.float32)
+    for _ in range(rounds):
+        row_sums = kernel @ v
+        if np.abs(n * u * row_sums - 1).mean() < tolerance:
+            break
+        u = 1 / np.maximum(n * row_sums, tiny)
         v = 1 / np.maximum(m * (u @ kernel), tiny)
     plan: npt.NDArray[np.float32] = u[:, None] * kernel * v
     return plan

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from setclip.linear.clouds import Clouds, Rows, clouds, unit_rows
 from setclip.linear.geometric_start import MatchedCentres, match_centres
 from setclip.linear.maps import Alignment
+from setclip.linear.pools import entropic_plan
 
 IntArray = npt.NDArray[np.int64]
 Half = tuple[IntArray, IntArray]
@@ -206,28 +207,9 @@ def _step(job: _Job, chain: _Chain, half: Half, *, power: float, epsilon: float)
     x, y = job.both.x[half[0]], job.both.y[half[1]]
     zx, zy = _embed(chain.cross, x, y, power)
     scores = zx @ zy.T
-    plan = _soft_matching(scores, epsilon)
+    plan = entropic_plan(scores, epsilon, rounds=PLAN_ROUNDS, tolerance=PLAN_TOLERANCE)
     matched = np.asarray(x.T @ (plan @ y), dtype=np.float32)
     return _Chain(matched + job.pair_cross, (*chain.scores, float((plan * scores).sum())))
-
-
-def _soft_matching(scores: Rows, epsilon: float) -> Rows:
-    """Entropic transport plan of cosines, uniform on both sides, to within the tolerance.
-
-    Cosines span 2 at most, so with each row's best taken off, what underflows in float32 is more
-    than 87 epsilon below it and of no weight.
-    """
-    kernel = np.exp((scores - scores.max(axis=1, keepdims=True)) / np.float32(epsilon))
-    tiny = np.finfo(np.float32).tiny
-    u, v = np.zeros(len(kernel), np.float32), np.ones(kernel.shape[1], np.float32)
-    for _ in range(PLAN_ROUNDS):
-        row_sums = kernel @ v
-        if np.abs(u * row_sums * len(u) - 1).mean() < PLAN_TOLERANCE:
-            break
-        u = 1 / np.maximum(len(u) * row_sums, tiny)
-        v = 1 / np.maximum(len(v) * (u @ kernel), tiny)
-    plan: Rows = u[:, None] * kernel * v
-    return plan
 
 
 def _embed(cross: Rows, x: Rows, y: Rows, power: float) -> tuple[Rows, Rows]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Protocol
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from setclip.data.pools import Pools
 from setclip.linear.maps import Alignment
@@ -44,10 +45,27 @@ class Method(Protocol):
         """The full configuration, defaults included."""
 
 
+Recipe = Literal["default", "paper"]
+
+
 class Options(BaseModel):
-    """Base of the methods' configurations: unknown fields are errors, values do not change."""
+    """Base of the methods' configurations: unknown fields are errors, values do not change.
+
+    Attributes:
+        paper: What `recipe: paper` fixes of the fields that are not given, for methods that have a
+            field `recipe`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    paper: ClassVar[Mapping[str, Any]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_recipe(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("recipe") == "paper":
+            return {**cls.paper, **given}
+        return given
 
 
 def visible(pools: Pools, uses: frozenset[Supervision]) -> Pools:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from setclip.data.pools import Pools
@@ -15,7 +16,7 @@ from setclip.losses import sinkhorn
 from setclip.methods.clip import InfoNCE
 from setclip.methods.heads import TwoTowers
 from setclip.methods.pair_heads import PairHeads, PoolTerms
-from setclip.methods.protocol import Supervision
+from setclip.methods.protocol import Recipe, Supervision
 
 Pseudo = Literal["ot", "soft", "hard"]
 
@@ -44,9 +45,10 @@ class SCLIP(PairHeads):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "pools"})
+    paper: ClassVar[Mapping[str, Any]] = PAPER
 
     kind: Literal["s-clip"] = "s-clip"
-    recipe: Literal["default", "paper"] = "default"
+    recipe: Recipe = "default"
     """Where the fields that are not given take their values from."""
     pseudo: Pseudo = "ot"
     """Caption-level pseudo-labels: transport plan, softmax of similarities, or the most similar."""
@@ -62,13 +64,6 @@ class SCLIP(PairHeads):
     """Of CLIP, of the pseudo-labels and of the predictions."""
     batch_pool: PositiveInt = 256
     """Pool items a step."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_recipe(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("recipe") == "paper":
-            return {**PAPER, **given}
-        return given
 
     def pair_loss(self, n: int) -> nn.Module:
         """Symmetric InfoNCE at the fixed temperature."""

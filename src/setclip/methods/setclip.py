@@ -6,6 +6,7 @@ arXiv 2406.05766 (first version: Gentle-CLIP).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -22,14 +23,12 @@ from setclip.data.pools import Pools
 from setclip.linear.maps import AffineMap
 from setclip.methods.early_stopping import Trainable, fit_stopped
 from setclip.methods.heads import TwoTowers, random_towers, refined_towers, whitenings
-from setclip.methods.protocol import Options, Supervision, card
+from setclip.methods.protocol import Options, Recipe, Supervision, card
 from setclip.methods.set_objective import SetObjective, without_small_sets
 from setclip.methods.starts import Start, StartName, make_start
 from setclip.model import AlignedModel, HeadKind
 from setclip.training.journal import Journal
 from setclip.training.loop import Schedule
-
-Recipe = Literal["default", "paper"]
 
 # Constants of the paper's ViT run (authors' partial release). The release trains encoders at 1e-5
 # and heads at 1e-3; on frozen features only heads are left.
@@ -61,6 +60,7 @@ class SetCLIP(Options):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "sets", "pools"})
+    paper: ClassVar[Mapping[str, Any]] = PAPER
 
     kind: Literal["setclip", "gentle-clip"] = "setclip"
     recipe: Recipe = "default"
@@ -126,13 +126,6 @@ class SetCLIP(Options):
     """Decoupled; pulls random heads to zero and a refinement back to its closed form."""
     folds: PositiveInt = 3
     """Folds that choose the step; 1 trains all steps."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_recipe(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("recipe") == "paper":
-            return {**PAPER, **given}
-        return given
 
     @model_validator(mode="after")
     def _memory_has_no_sets(self) -> SetCLIP:

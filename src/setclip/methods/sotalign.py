@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -19,7 +20,7 @@ from setclip.methods.cca import CCA
 from setclip.methods.early_stopping import Trainable, fit_stopped
 from setclip.methods.heads import TwoTowers, refined_towers, whitenings
 from setclip.methods.procrustes import Procrustes
-from setclip.methods.protocol import Options, Supervision, card, pairs_needed
+from setclip.methods.protocol import Options, Recipe, Supervision, card, pairs_needed
 from setclip.methods.siglip import Sigmoid
 from setclip.model import AlignedModel, Tower
 from setclip.training.journal import Journal
@@ -53,9 +54,10 @@ class SOTAlign(Options):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "pools"})
+    paper: ClassVar[Mapping[str, Any]] = PAPER
 
     kind: Literal["sotalign"] = "sotalign"
-    recipe: Literal["default", "paper"] = "default"
+    recipe: Recipe = "default"
     """Where the fields that are not given take their values from."""
     teacher: Literal["cca", "procrustes"] = "cca"
     """Closed form that the student starts from."""
@@ -89,13 +91,6 @@ class SOTAlign(Options):
     """Pool items of either side a step."""
     folds: PositiveInt = 3
     """Folds that choose the step; 1 trains all steps."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_recipe(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("recipe") == "paper":
-            return {**PAPER, **given}
-        return given
 
     def fit(self, pools: Pools, *, seed: int = 0, journal: Journal | None = None) -> AlignedModel:
         """Fit on pairs and pools."""

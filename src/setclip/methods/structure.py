@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from setclip.data.pools import FloatArray, Pools
@@ -15,7 +16,7 @@ from setclip.losses import structure_loss
 from setclip.methods.clip import InfoNCE
 from setclip.methods.heads import TwoTowers
 from setclip.methods.pair_heads import PairHeads, PoolTerms
-from setclip.methods.protocol import Supervision
+from setclip.methods.protocol import Recipe, Supervision
 
 # The loss is as published in both recipes; they differ in what the heads read and how they stop.
 PAPER: dict[str, Any] = {"rank": None, "lr": (1e-3,), "folds": 1}
@@ -31,9 +32,10 @@ class Structure(PairHeads):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "pools"})
+    paper: ClassVar[Mapping[str, Any]] = PAPER
 
     kind: Literal["structure"] = "structure"
-    recipe: Literal["default", "paper"] = "default"
+    recipe: Recipe = "default"
     """Where the fields that are not given take their values from."""
     weight: NonNegativeFloat = 10.0
     """Of the regulariser of each modality."""
@@ -49,13 +51,6 @@ class Structure(PairHeads):
     """Of CLIP."""
     batch_pool: PositiveInt = 256
     """Pool items of either side a step, besides the pairs."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_recipe(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("recipe") == "paper":
-            return {**PAPER, **given}
-        return given
 
     def pair_loss(self, n: int) -> nn.Module:
         """Symmetric InfoNCE at the fixed temperature."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import NonNegativeInt, PositiveInt, model_validator
+from pydantic import NonNegativeInt, PositiveInt
 
 from setclip.data.pools import Pools
 from setclip.linear.wasserstein_procrustes import wasserstein_procrustes
@@ -15,7 +16,7 @@ from setclip.methods.pool_matching import (
     stages,
     start_from,
 )
-from setclip.methods.protocol import Options, Supervision, card, linear_model
+from setclip.methods.protocol import Options, Recipe, Supervision, card, linear_model
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
 
@@ -31,9 +32,10 @@ class WassersteinProcrustes(Options):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "pools"})
+    paper: ClassVar[Mapping[str, Any]] = PAPER
 
     kind: Literal["wasserstein-procrustes"] = "wasserstein-procrustes"
-    recipe: Literal["default", "paper"] = "default"
+    recipe: Recipe = "default"
     """Where the fields that are not given take their values from."""
     start: PoolStart = "geometric"
     """From the shape of the two pools, or from CCA on the pairs."""
@@ -45,13 +47,6 @@ class WassersteinProcrustes(Options):
     """Batches matched one after another."""
     batch: PositiveInt = 2000
     """Rows a side of a batch; time grows with its cube."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_from_recipe(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("recipe") == "paper":
-            return {**PAPER, **given}
-        return given
 
     def fit(self, pools: Pools, *, seed: int = 0, journal: Journal | None = None) -> AlignedModel:
         """Fit on the pools and the pairs."""
