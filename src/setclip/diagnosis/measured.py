@@ -24,7 +24,7 @@ class MeasuredCurve:
         gallery: Test items.
         pairs: Numbers of known pairs, ascending.
         pairs_only: R@10 of the best method that ignores the pools, in percent, by `pairs`.
-        with_pools: R@10 of the best method of all.
+        with_pools: R@10 of `auto`, which sees the pools.
     """
 
     suite: str
