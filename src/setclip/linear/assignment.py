@@ -126,7 +126,8 @@ def candidate_matching(
         x: Shape [n, d].
         y: Shape [m, d].
         candidates: Partners considered per row and direction.
-        block: Above this many rows, random blocks of this size are matched separately.
+        block: Above this many rows, random blocks of this size are matched separately, which find
+            no more than a block's share of the true partners: for a cross-covariance, not a list.
         seed: Of the shuffles.
 
     Source:

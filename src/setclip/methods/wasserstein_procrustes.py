@@ -27,8 +27,7 @@ class WassersteinProcrustes(Options):
     """Match random batches of the pools one to one, fit the rotation to the matching, repeat.
 
     For encoders whose spaces are nearly rotations of each other; it needs no pair.
-    `recipe: paper` takes the published batch and number of refinements: at 10,000 rows a side a
-    refinement is half a minute or more of Hungarian matching.
+    `recipe: paper` takes the published batch and number of refinements, which takes far longer.
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "pools"})
