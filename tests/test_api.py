@@ -255,7 +255,7 @@ def test_arrays_that_do_not_fit(arguments, told):
 
 def test_too_little_supervision_says_which_method_can():
     x, y = planted(30)
-    with pytest.raises(ValueError, match="`setclip` with `start: random`"):
+    with pytest.raises(ValueError, match="from pools alone `auto` takes"):
         setclip.align(x_pool=x, y_pool=y, method="cca")
 
 

@@ -97,7 +97,7 @@ def test_neither_pairs_nor_sets_is_an_error_that_names_a_way_out(pairs: int) -> 
     with pytest.raises(
         ValueError,
         match=rf"cca learns from pairs or sets, and was given {pairs} pairs; 0 shared sets.*"
-        "Give at least 2 pairs or 2 sets .* is `setclip` with `start: random`",
+        "Give at least 2 pairs or 2 sets .* from pools alone `auto` takes",
     ):
         solved(ridged(1.0), data)
 

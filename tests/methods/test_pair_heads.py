@@ -115,7 +115,7 @@ def test_fewer_than_two_pairs_is_an_error_that_names_a_way_out(pairs: int) -> No
         with pytest.raises(
             ValueError,
             match=rf"{name} learns from pairs alone and was given {pairs}: give at least 2, or use "
-            "`cca` with sets or `setclip` with pools",
+            "`auto`, which also takes sets and pools",
         ):
             make_method(name).fit(pools(pairs))
 

@@ -51,5 +51,5 @@ def test_the_group_of_penalties_is_chosen_and_said() -> None:
 
 def test_one_pair_is_refused() -> None:
     pools, _ = few_pairs(pairs=1)
-    with pytest.raises(ValueError, match="Give at least 2 pairs"):
+    with pytest.raises(ValueError, match="give at least 2 pairs, or use `auto`"):
         TransportCCA().fit(pools)

@@ -177,8 +177,8 @@ def solve(
     if pools.n_pairs < 2 and len(pools.shared_sets) < 2:
         raise ValueError(
             f"{name} learns from pairs or sets, and was given {pools.describe()}. Give at least 2 "
-            "pairs or 2 sets that stand on both sides; a method that starts from nothing is "
-            "`setclip` with `start: random`."
+            "pairs or 2 sets that stand on both sides; from pools alone `auto` takes what their "
+            "geometry gives."
         )
     axes = _axes_of_all(pools, [candidate], rank) | _axes_of_pairs(pools, [candidate])
     return _fit(pools, candidate, axes, matching)

@@ -77,8 +77,8 @@ def pairs_needed(name: str, pairs: int, *, alone: bool = True) -> str:
     """What a method that learns from pairs, alone or beside pools, says to fewer than two."""
     source = "learns from pairs alone" if alone else "needs pairs beside the pools"
     return (
-        f"{name} {source} and was given {pairs}: give at least 2, or use `cca` with sets or "
-        "`setclip` with pools."
+        f"{name} {source} and was given {pairs}: give at least 2, or use `auto`, which also "
+        "takes sets and pools."
     )
 
 

@@ -50,6 +50,11 @@ class TransportCCA(Options):
     def fit(self, pools: Pools, *, seed: int = 0, journal: Journal | None = None) -> AlignedModel:
         """Fit on pairs and pools; without pools it is CCA."""
         journal = journal or Journal()
+        if pools.n_pairs < 2:
+            raise ValueError(
+                f"transport-cca starts from pairs and was given {pools.describe()}: give at least "
+                "2 pairs, or use `auto`, which also takes sets, or pools alone."
+            )
         tuned = self.tuned(pools.without_sets(), seed=seed, journal=journal)
         alignment = tuned.solve(pools.without_sets(), seed=seed)
         return linear_model(alignment, card(self, pools, seed, journal))
