@@ -61,7 +61,7 @@ RunFolder = Annotated[Path, typer.Argument(help="Folder that `setclip fit` wrote
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Folder of the demo.")] = Path("runs/demo"),
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds of the comparison.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of the comparison.")] = 2,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     fresh: Annotated[bool, typer.Option(help="Compute again what is already there.")] = False,
 ) -> None:

@@ -17,7 +17,7 @@ def test_the_demo_asks_what_the_readme_shows() -> None:
     names = {named_method(name)[0] for name in SUITES["demo"].methods}
     assert names >= {NAMED[name][0] for name in FAMILIAR}
     assert {c.name for c in cells} == names | {UPPER_BOUND}
-    assert {c.seed for c in cells} == set(range(3))
+    assert {c.seed for c in cells} == set(range(2))
     assert {c.set_size for c in cells} == {16}
     assert len({c.key for c in cells}) < len(cells)
 

@@ -133,7 +133,7 @@ SUITES: dict[str, Suite] = {
         ("emoji", "glosses"),
         (Setting("disjoint", 0), Setting("disjoint", 50), Setting("sets", 0)),
         (*FAMILIAR, "auto"),
-        seeds=3,
+        seeds=2,
     ),
     "emoji": Suite(
         "Emoji images and their names",
