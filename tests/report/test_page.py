@@ -12,7 +12,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from setclip.report import Item, ReportContent, Supervision
+from setclip.evaluation import Interval
+from setclip.report import Column, Item, ReportContent, ResultTable, Row, Supervision
 from setclip.report.page import clip, render, script_json
 
 Decorated = Callable[..., ReportContent]
@@ -247,3 +248,16 @@ def test_script_json_is_json_without_markup() -> None:
     text = str(script_json(value))
     assert not set("<>&\u2028\u2029") & set(text)
     assert json.loads(text) == value
+
+
+def test_a_method_that_could_not_work_says_why_across_its_row() -> None:
+    columns = (Column("R@10", "%", "higher", main=True), Column("median rank"))
+    rows = (
+        Row("clip", (None, None), (), "needs pairs"),
+        Row("cca", (Interval(2.0, 1.0, 3.0), 9.0)),
+    )
+    content = ReportContent("t", "v", tables=(ResultTable("none", columns, rows),))
+    page = parse(render(content, {}))
+    reasons = [a for tag, a in page.elements if tag == "td" and a.get("class") == "reason"]
+    assert [a["colspan"] for a in reasons] == ["3"]  # two columns and the drawn one
+    assert "needs pairs" in "".join(page.text)
