@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
 
 from setclip.linear.assignment import neighbours
-from setclip.linear.maps import Array
+from setclip.linear.maps import Array, unit_rows
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class SpectralEmbedding:
         Returns:
             Shape [n, dim].
         """
-        rows = _unit64(np.asarray(x, dtype=np.float64) - self.mean)
+        rows = unit_rows(np.asarray(x, dtype=np.float64) - self.mean)
         found = neighbours(rows, self.points, k=self.k)
         squared = np.maximum(2 - 2 * found.scores, 0)
         own = np.sqrt(squared[:, -1:])
@@ -87,7 +87,7 @@ def spectral_embedding(
             f"{len(rows)} rows are too few for dim={dim} and k={k}: both must be smaller."
         )
     mean = rows.mean(axis=0)
-    points = _unit64(rows - mean)
+    points = unit_rows(rows - mean)
     graph, width = _graph(points, k)
     graph, parts = _bridged(graph, points)
     degree = np.asarray(graph.sum(axis=1)).ravel()
@@ -133,8 +133,3 @@ def _bridged(graph: csr_array, points: Array) -> tuple[csr_array, int]:
         joined = joined + bridge
         parts, label = connected_components(joined, directed=False)
     return joined, count
-
-
-def _unit64(rows: Array) -> Array:
-    unit: Array = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return unit

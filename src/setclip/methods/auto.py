@@ -22,6 +22,7 @@ from setclip.linear.procrustes import procrustes
 from setclip.linear.ridge import ridge
 from setclip.linear.transport_procrustes import transport_procrustes
 from setclip.methods.closed_form import Candidate, Choice, Form, Matching, compare, solve
+from setclip.methods.pool_matching import LEAST_POOL, stages
 from setclip.methods.protocol import Options, Supervision, card, linear_model
 from setclip.methods.transport_cca import TransportCCA
 from setclip.methods.tuning import all_pairs_held_out, log_ranks, unit_means
@@ -31,7 +32,6 @@ from setclip.training.journal import Journal
 # With fewer pairs the first bits of a transport's rank are as easily luck.
 FEWEST_TO_JUDGE = 2
 FEWEST_TO_FIT = 3
-FEWEST_IN_A_POOL = 4
 
 
 class Auto(Options):
@@ -51,8 +51,8 @@ class Auto(Options):
 
     kind: Literal["auto"] = "auto"
     budget: PositiveFloat = 180.0
-    """Seconds of one core that a fit may take on a laptop. Planned from the sizes of the data and
-    not from a clock, so that the same data give the same model."""
+    """Seconds of one core that a map from geometry, the dearest candidate, may take to be tried.
+    Planned from the sizes of the data and not from a clock: same data, same model."""
     penalties: tuple[PositiveFloat, ...] = (10.0, 3.0, 30.0, 1.0)
     """Ridge penalties of the maps of the pairs alone."""
     set_penalties: tuple[PositiveFloat, ...] = (3.0, 10.0, 1.0)
@@ -121,7 +121,7 @@ class Auto(Options):
         return _Found(self._solved(pools, choice), reasons, choice.ranks)
 
     def _with_pools(self, pools: Pools, seed: int) -> list[Candidate]:
-        if min(len(pools.x_pool), len(pools.y_pool)) < FEWEST_IN_A_POOL:
+        if min(len(pools.x_pool), len(pools.y_pool)) < LEAST_POOL:
             return []
         return [
             Candidate(
@@ -173,7 +173,7 @@ class Auto(Options):
     def _against_geometry(self, pools: Pools, shared: Alignability | None) -> str:
         """Why not to look for shared geometry; empty if it is worth looking."""
         smaller = min(len(pools.x_pool), len(pools.y_pool))
-        if smaller < 2 * FEWEST_IN_A_POOL:
+        if smaller < 2 * LEAST_POOL:
             return f"Pools of {smaller} items a side have no shape to compare."
         if shared is not None and shared.level in ("some", "little", "none"):
             return f"{shared.verdict} A map from geometry alone was not tried."
@@ -186,13 +186,8 @@ class Auto(Options):
 
     def _judged(self, pools: Pools, fitted: _Found | None, seed: int, journal: Journal) -> _Found:
         """A map from the shape of the pools, judged by all pairs, or by itself without any."""
-        with journal.bar("geometry", 100) as bar:
-            found = transport_procrustes(
-                pools.x_pool,
-                pools.y_pool,
-                seed=seed,
-                progress=lambda stage, done, total: bar(100 * done // max(total, 1), stage),
-            )
+        with stages(journal) as tell:
+            found = transport_procrustes(pools.x_pool, pools.y_pool, seed=seed, progress=tell)
         if pools.n_pairs < FEWEST_TO_JUDGE:
             return self._believed(pools, found.alignment, found.agreement, journal)
         fold = all_pairs_held_out(pools, seed=seed)

@@ -76,6 +76,10 @@ class Matching:
     folds: int
 
 
+NO_MATCHING = Matching(0, 1.0, 1)
+"""Of methods that see no sets."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """What cross-validation chose, and why.

@@ -10,12 +10,10 @@ from pydantic import PositiveFloat, PositiveInt
 from setclip.data.pools import Pools
 from setclip.linear.maps import Alignment
 from setclip.linear.ridge import ridge
-from setclip.methods.closed_form import Candidate, Matching, choose, solve
+from setclip.methods.closed_form import NO_MATCHING, Candidate, choose, solve
 from setclip.methods.protocol import Options, Supervision, card, linear_model, pairs_needed, visible
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
-
-NO_MATCHING = Matching(0, 1.0, 1)
 
 
 class Ridge(Options):

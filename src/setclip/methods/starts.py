@@ -9,6 +9,7 @@ from setclip.data.pools import Pools
 from setclip.linear.maps import Alignment
 from setclip.linear.transport_procrustes import transport_procrustes
 from setclip.methods.cca import CCA
+from setclip.methods.pool_matching import LEAST_POOL
 from setclip.methods.procrustes import Procrustes
 from setclip.methods.ridge import Ridge
 from setclip.training.journal import Journal
@@ -19,7 +20,6 @@ Start = Callable[[Pools], Alignment]
 """Solves for the maps from the pools of a fold, its choices made on all there is."""
 
 FROM_PAIRS = ("cca-pairs", "ridge")
-FEWEST_IN_A_POOL = 4
 # Below this the two best starts of the transport disagree about most matches.
 AGREEMENT = 0.5
 
@@ -74,10 +74,10 @@ def _enough_pairs(name: str, pairs: int, *, fewest: int) -> None:
 
 
 def _transport(pools: Pools, seed: int, journal: Journal) -> Start:
-    if min(len(pools.x_pool), len(pools.y_pool)) < FEWEST_IN_A_POOL:
+    if min(len(pools.x_pool), len(pools.y_pool)) < LEAST_POOL:
         raise ValueError(
             f"`start: transport` matches the two pools and was given {len(pools.x_pool):,} x and "
-            f"{len(pools.y_pool):,} y: give at least {FEWEST_IN_A_POOL} of each, better "
+            f"{len(pools.y_pool):,} y: give at least {LEAST_POOL} of each, better "
             "thousands, or use `start: cca` on pairs or sets."
         )
     # From the pools alone: a start that has seen no pair serves every fold, and it is dear.

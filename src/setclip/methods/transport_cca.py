@@ -10,12 +10,10 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from setclip.data.pools import Pools
 from setclip.linear.cca import averaged_cca
 from setclip.linear.maps import Alignment
-from setclip.methods.closed_form import Candidate, Matching, Transport, choose, solve
+from setclip.methods.closed_form import NO_MATCHING, Candidate, Transport, choose, solve
 from setclip.methods.protocol import Options, Supervision, card, linear_model
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
-
-NO_MATCHING = Matching(0, 1.0, 1)
 
 
 class TransportCCA(Options):
