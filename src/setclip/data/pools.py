@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,26 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 NO_SET = -1
+
+Item = bytes | str | Path | tuple[str, ...]
+"""A raw item: an image's bytes or path, a text, or several texts of which any one will do."""
+
+
+@dataclass(frozen=True)
+class RawItems:
+    """The items that features were made of, row-aligned with the arrays of :class:`Pools`.
+
+    Attributes:
+        x_pairs: Length p.
+        y_pairs: Length p.
+        x_pool: Length n.
+        y_pool: Length m.
+    """
+
+    x_pairs: Sequence[Item]
+    y_pairs: Sequence[Item]
+    x_pool: Sequence[Item]
+    y_pool: Sequence[Item]
 
 
 @dataclass(frozen=True)
@@ -28,6 +50,8 @@ class Pools:
         y_pool: Items known only by y. Shape [m, d_y].
         x_sets: Set of each row of `x_pool`, `NO_SET` (-1) for none. Shape [n].
         y_sets: Set of each row of `y_pool`. Shape [m].
+        items: What the features were made of, for methods that train encoders; None where only
+            features are known.
     """
 
     x_pairs: FloatArray
@@ -36,6 +60,7 @@ class Pools:
     y_pool: FloatArray
     x_sets: IntArray
     y_sets: IntArray
+    items: RawItems | None = None
 
     @property
     def x_dim(self) -> int:
