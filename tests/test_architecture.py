@@ -40,6 +40,7 @@ EXTRAS = {
     "onnxruntime": {"encoders"},
     "plotly": {"benchmark", "report"},
     "tokenizers": {"encoders"},
+    "torchvision": {"modalities"},
     "transformers": {"encoders"},
 }
 
