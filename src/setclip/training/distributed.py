@@ -1,0 +1,69 @@
+"""Rows of all processes as one batch; a process without a process group is a group of one."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if _grouped() else 0
+
+
+def world_size() -> int:
+    """Number of processes that train together."""
+    return dist.get_world_size() if _grouped() else 1
+
+
+def gather_rows(t: Tensor) -> tuple[Tensor, slice]:
+    """Rows of all processes in the order of their ranks, without gradient.
+
+    Every process must call it, with as many rows as it has, none included.
+
+    Args:
+        t: This process's rows, of any dtype. Shape [n, ...], with the same dots everywhere.
+
+    Returns:
+        All rows, shape [sum of n, ...], and where among them this process's own are.
+
+    Raises:
+        ValueError: Rows of one process take other room than those of another.
+    """
+    t = t.detach()
+    if world_size() == 1:
+        return t, slice(0, len(t))
+    # As bytes, since not every backend sends every dtype.
+    width = math.prod(t.shape[1:])
+    own = t.contiguous().reshape(len(t), width).view(torch.uint8)
+    counts = _counts(own)
+    padded = own.new_zeros(max(counts), own.shape[1])
+    padded[: len(own)] = own
+    everywhere = own.new_empty(len(counts) * len(padded), own.shape[1])
+    dist.all_gather_into_tensor(everywhere, padded)
+    parts = everywhere.view(len(counts), *padded.shape)
+    rows = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+    start = sum(counts[: rank()])
+    gathered = rows.view(t.dtype).reshape(-1, *t.shape[1:]) if width else t.new_empty(len(rows), 0)
+    return gathered, slice(start, start + len(t))
+
+
+def _grouped() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _counts(rows: Tensor) -> list[int]:
+    """Rows of each process, after a check that all rows are of one width."""
+    shapes = rows.new_empty(world_size() * 2, dtype=torch.long)
+    dist.all_gather_into_tensor(shapes, torch.tensor(rows.shape, device=rows.device))
+    counts: list[int]
+    counts, widths = shapes.view(-1, 2).T.tolist()
+    if len(set(widths)) > 1:
+        raise ValueError(
+            f"a row takes {', '.join(map(str, widths))} bytes on ranks 0 to {len(widths) - 1}: "
+            "give tensors of one dtype and one width on every process, also where they are empty."
+        )
+    return counts
