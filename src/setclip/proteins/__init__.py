@@ -1,0 +1,1 @@
+"""Chains of proteins, and the files that hold them."""
