@@ -25,6 +25,7 @@ from setclip.data.bad_items import write_bad_items
 from setclip.data.material import Material, load_material
 from setclip.data.pools import FloatArray
 from setclip.evaluation import (
+    Retrieval,
     bootstrap,
     chance,
     encode_prototypes,
@@ -185,7 +186,7 @@ def measure(
         return Result(name, {}, None, seconds, {}, model.card.notes, model.card.warnings)
     zx, zy = model.encode_x(material.x_test), model.encode_y(material.y_test)
     ks = tuple(k for k in config.evaluation.ks if k <= len(zx)) or (1,)
-    found = retrieval(zx, zy, ks=ks)
+    found = _retrieval(model, material, zx, zy, ks)
     recall = {}
     for k in ks:
         interval = bootstrap([found.per_item(k)], draws=config.evaluation.draws)
@@ -205,6 +206,18 @@ def measure(
         list(model.card.notes),
         list(model.card.warnings),
     )
+
+
+def _retrieval(
+    model: AlignedModel, material: Material, zx: FloatArray, zy: FloatArray, ks: Sequence[int]
+) -> Retrieval:
+    """Retrieval of the test: of an item with several captions each is a query, and right."""
+    x_ids = y_ids = np.arange(len(zx))
+    if material.x_captions is not None:
+        zx, x_ids = model.encode_x(material.x_captions.features), material.x_captions.rows
+    if material.y_captions is not None:
+        zy, y_ids = model.encode_y(material.y_captions.features), material.y_captions.rows
+    return retrieval(zx, zy, x_ids=x_ids, y_ids=y_ids, ks=ks)
 
 
 def unaligned(material: Material, dim: int) -> tuple[FloatArray, FloatArray]:

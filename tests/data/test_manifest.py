@@ -213,7 +213,7 @@ def test_json_lines_keep_good_rows_and_list_bad_ones(tmp_path):
         "",
         "{oops",
         "[1]",
-        '{"a": ["p", "q"], "b": "y"}',
+        '{"a": {"p": "q"}, "b": "y"}',
         '{"b": NaN, "a": true}',
         '{"a": "z", "b": null, "c": {}}',
         '{"a": "z", "b": ""}',
@@ -225,7 +225,7 @@ def test_json_lines_keep_good_rows_and_list_bad_ones(tmp_path):
     assert [(item.row, item.field) for item in m.bad] == [(3, "row"), (4, "row"), (5, "a")]
     assert "not valid JSON" in m.bad[0].reason
     assert "a JSON list, expected an object" in m.bad[1].reason
-    assert "holds a list, expected text: write one row for each item" in m.bad[2].reason
+    assert "holds a dict, expected text: write one row for each item" in m.bad[2].reason
     assert m.n_read == 7
 
 

@@ -73,6 +73,9 @@ class ManifestData(Section):
     """Column that names the class of a row, for zero-shot tests and probes."""
     split_column: Name | None = None
     """Column that says train or test."""
+    merge_captions: bool = False
+    """Whether rows that pair one picture with several texts are one item with several captions; by
+    default each is a pair of its own. A cell may also hold a list of captions."""
     test_fraction: TestShare | None = None
     """Share of the pairs held out for the test, by group: 0.2 unless there is a split column."""
     near_duplicate: Share = 0.9
@@ -99,6 +102,11 @@ class ManifestData(Section):
     def _consistent(self) -> ManifestData:
         if self.x.column == self.y.column:
             raise ValueError(f"x and y are both column {self.x.column!r}; give one column each")
+        if self.merge_captions and self.x.modality == self.y.modality:
+            raise ValueError(
+                f"merge_captions needs pictures and texts, but x and y are both {self.x.modality}; "
+                "write the texts of an item as a list, in one row"
+            )
         if self.split_column and self.test_fraction is not None:
             raise ValueError(
                 f"split_column ({self.split_column!r}) and test_fraction ({self.test_fraction}) "

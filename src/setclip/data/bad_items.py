@@ -22,15 +22,18 @@ class BadItem:
         field: Column, array or modality it was read from.
         value: The offending value (a path, a cell), possibly shortened.
         reason: What is wrong with it, in words.
+        source: File or data set that the row counts in, where a run reads several.
     """
 
     row: int
     field: str
     value: str
     reason: str
+    source: str = ""
 
     def __str__(self) -> str:
-        return f"row {self.row}, {self.field}: {self.reason} ({self.value!r})"
+        place = f"{self.source}, row {self.row}" if self.source else f"row {self.row}"
+        return f"{place}, {self.field}: {self.reason} ({self.value!r})"
 
 
 class TooManyBadItemsError(ValueError):

@@ -7,6 +7,7 @@ used for matching.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -58,7 +59,8 @@ class Manifest:
         path: Where it was read from.
         columns: Which column held what.
         rows: Row number of each row as a person finds it in the file. Shape [n].
-        x: First modality of each row: a caption or an absolute image path; None if unpaired.
+        x: First modality of each row: a caption, several captions of one item, or an absolute
+            image path; None if unpaired.
         y: Second modality of each row, likewise.
         sets: Set of each row, `NO_SET` (-1) for none. Shape [n].
         groups: Leak group of each row, -1 for none: rows of one group share a split. Shape [n].
@@ -67,13 +69,14 @@ class Manifest:
         test: True for the rows of the test part; None without a split column. Shape [n].
         bad: Rows and cells that had to be left out, and why.
         n_read: Rows read, good and bad: what the share of bad items refers to.
+        origins: Data set that each row came from, where several were read as one. Length n or 0.
     """
 
     path: Path
     columns: Columns
     rows: IntArray
-    x: list[str | None]
-    y: list[str | None]
+    x: list[Cell]
+    y: list[Cell]
     sets: IntArray
     groups: IntArray
     labels: IntArray
@@ -83,6 +86,7 @@ class Manifest:
     test: BoolArray | None
     bad: list[BadItem]
     n_read: int
+    origins: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -102,7 +106,7 @@ class Manifest:
         """Positions of the rows with only the second cell."""
         return np.flatnonzero(~_filled(self.x) & _filled(self.y))
 
-    def x_at(self, positions: Iterable[int]) -> list[str]:
+    def x_at(self, positions: Iterable[int]) -> list[str | tuple[str, ...]]:
         """First modality at positions that have it.
 
         Raises:
@@ -110,13 +114,18 @@ class Manifest:
         """
         return _items(self.x, positions, "x")
 
-    def y_at(self, positions: Iterable[int]) -> list[str]:
+    def y_at(self, positions: Iterable[int]) -> list[str | tuple[str, ...]]:
         """Second modality at positions that have it.
 
         Raises:
             ValueError: A row at these positions has none.
         """
         return _items(self.y, positions, "y")
+
+    def bad_item(self, position: int, field: str, value: str, reason: str) -> BadItem:
+        """Say what is wrong with an item of the row at `position`."""
+        origin = self.origins[position] if self.origins else ""
+        return BadItem(int(self.rows[position]), field, value, reason, origin)
 
     def without(
         self, *, x: Sequence[int] = (), y: Sequence[int] = (), bad: Sequence[BadItem] = ()
@@ -145,6 +154,7 @@ class Manifest:
             groups=self.groups[positions],
             labels=self.labels[positions],
             test=None if self.test is None else self.test[positions],
+            origins=[self.origins[i] for i in positions] if self.origins else (),
         )
 
 
@@ -172,7 +182,14 @@ def read_manifest(
             split column holds anything but train and test.
     """
     path = Path(path)
-    table = read_table(path, columns.named, encoding=encoding, delimiter=delimiter)
+    sides = ((columns.x, columns.x_modality), (columns.y, columns.y_modality))
+    table = read_table(
+        path,
+        columns.named,
+        lists=[name for name, modality in sides if modality == "text"],
+        encoding=encoding,
+        delimiter=delimiter,
+    )
     base = path if path.is_dir() else path.parent
     bad = list(table.bad)
     x = _read_cells(table.columns[columns.x], columns.x, columns.x_modality, base, table.rows, bad)
@@ -216,7 +233,10 @@ def _read_cells(
 ) -> list[Cell]:
     read: list[Cell] = []
     for cell, row in zip(cells, rows, strict=True):
-        value = cell.strip() if cell is not None else None
+        if modality == "text" and (several := _captions(cell)) is not None:
+            read.append(several if len(several) > 1 else next(iter(several), None))
+            continue
+        value = cell.strip() if isinstance(cell, str) else None
         if value == "":
             reason = "only white space: leave the cell empty if this side is not known"
             bad.append(BadItem(int(row), field, str(cell), reason))
@@ -228,6 +248,24 @@ def _read_cells(
             value = _resolved(value, base)
         read.append(value or None)
     return read
+
+
+def _captions(cell: Cell) -> tuple[str, ...] | None:
+    """Several captions of one item, None where the cell is one text or nothing.
+
+    CSV has no lists: a cell that is written as a JSON list of texts is one.
+    """
+    values: object = cell
+    if isinstance(cell, str):
+        if not (cell.lstrip().startswith('["') and cell.rstrip().endswith('"]')):
+            return None
+        try:
+            values = json.loads(cell)
+        except json.JSONDecodeError:
+            return None
+    if not isinstance(values, tuple | list) or not all(isinstance(v, str) for v in values):
+        return None
+    return tuple(text for value in values if (text := value.strip()))
 
 
 def _rows_without_item(
@@ -257,8 +295,8 @@ def _numbered(
         return np.full(n, NO_ID, dtype=np.int64), []
     ids: dict[str, int] = {}
     numbers = [
-        ids.setdefault(cell.strip(), len(ids)) if cell and cell.strip() else NO_ID
-        for cell in columns[name]
+        ids.setdefault(cell.strip(), len(ids)) if cell.strip() else NO_ID
+        for cell in _texts(columns[name])
     ]
     return np.asarray(numbers, dtype=np.int64), list(ids)
 
@@ -270,8 +308,8 @@ def _read_split(
     if name is None:
         return None
     test = np.zeros(len(rows), dtype=bool)
-    for i, cell in enumerate(columns[name]):
-        value = (cell or "").strip().casefold() or "train"
+    for i, cell in enumerate(_texts(columns[name])):
+        value = cell.strip().casefold() or "train"
         if value not in SPLITS:
             raise ManifestError(
                 f"{path}, row {rows[i]}, {name}: {cell!r} is not a split; write train or test."
@@ -282,12 +320,18 @@ def _read_split(
     return test
 
 
+def _texts(cells: Iterable[Cell]) -> list[str]:
+    return [cell if isinstance(cell, str) else "" for cell in cells]
+
+
 def _filled(cells: Sequence[Cell]) -> BoolArray:
     return np.fromiter((cell is not None for cell in cells), dtype=bool, count=len(cells))
 
 
-def _items(cells: Sequence[Cell], positions: Iterable[int], side: str) -> list[str]:
-    items = []
+def _items(
+    cells: Sequence[Cell], positions: Iterable[int], side: str
+) -> list[str | tuple[str, ...]]:
+    items: list[str | tuple[str, ...]] = []
     for i in positions:
         cell = cells[i]
         if cell is None:

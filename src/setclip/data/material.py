@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +11,27 @@ import numpy.typing as npt
 
 from setclip.config import ArraysData, BundledData, ManifestData, RunConfig
 from setclip.data.bad_items import BadItem, enforce_bad_limit
-from setclip.data.cache import cached_features
+from setclip.data.captions import merge_captions
 from setclip.data.datasets import Dataset, load_dataset
+from setclip.data.encoded import EncodedSide, encode_manifest, raw_items
 from setclip.data.feature_files import read_feature_files
 from setclip.data.manifest import Manifest, read_manifest
-from setclip.data.pools import NO_SET, FloatArray, IntArray, Pools, make_pools
+from setclip.data.pools import (
+    NO_SET,
+    FloatArray,
+    IntArray,
+    Item,
+    Pools,
+    RawItems,
+    make_pools,
+)
 from setclip.data.splits import (
     draw_rows_of_pools,
     near_duplicate_groups,
     one_per_group,
     split_by_group,
 )
-from setclip.encoders import Item, get
+from setclip.encoders import get
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,19 @@ class Shown:
 
     caption: str
     picture: bytes | Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Captions:
+    """Every caption of the test items by itself: each is right when retrieval is scored.
+
+    Attributes:
+        features: Shape [c, d].
+        rows: Test item of each caption. Shape [c].
+    """
+
+    features: FloatArray
+    rows: IntArray
 
 
 @dataclass(frozen=True)
@@ -56,6 +78,10 @@ class Material:
         bad: Items that had to be left out.
         n_read: Items read, good and bad.
         leaks: Test items with a near-duplicate among the training items.
+        x_test_items: What `x_test` was made of, row-aligned; empty for ready features.
+        y_test_items: What `y_test` was made of.
+        x_captions: Every caption of the test by itself, where x are texts and an item has several.
+        y_captions: The same where y are texts.
     """
 
     pools: Pools
@@ -71,6 +97,10 @@ class Material:
     bad: Sequence[BadItem] = ()
     n_read: int = 0
     leaks: int = 0
+    x_test_items: Sequence[Item] = ()
+    y_test_items: Sequence[Item] = ()
+    x_captions: Captions | None = None
+    y_captions: Captions | None = None
 
 
 def load_material(config: RunConfig, *, progress: bool = False) -> Material:
@@ -115,8 +145,12 @@ def _from_dataset(data: BundledData, seed: int, progress: bool) -> Material:
     rows = draw_rows_of_pools(
         train, pairs=data.pairs, condition=data.condition, set_size=data.set_size, seed=seed
     )
+    items = RawItems(
+        *(_chosen(dataset.x_items, rows.pairs), _chosen(dataset.y_items, rows.pairs)),
+        *(_chosen(dataset.x_items, rows.x_pool), _chosen(dataset.y_items, rows.y_pool)),
+    )
     return Material(
-        rows.pools(x, y),
+        replace(rows.pools(x, y), items=items),
         x[test],
         y[test],
         _shown(dataset, rows.pairs, rows.x_pool, test),
@@ -127,7 +161,13 @@ def _from_dataset(data: BundledData, seed: int, progress: bool) -> Material:
         dataset.x_encoder if dataset.ready is None else "",
         dataset.y_encoder if dataset.ready is None else "",
         n_read=len(dataset),
+        x_test_items=_chosen(dataset.x_items, test),
+        y_test_items=_chosen(dataset.y_items, test),
     )
+
+
+def _chosen(items: Sequence[Item], rows: IntArray) -> list[Item]:
+    return [items[row] for row in rows]
 
 
 def _shown(dataset: Dataset, *parts: IntArray) -> list[Shown]:
@@ -140,12 +180,22 @@ def _from_manifest(config: RunConfig, data: ManifestData, progress: bool) -> Mat
     manifest = read_manifest(
         data.path, data.columns, encoding=data.encoding, delimiter=data.delimiter
     )
+    if data.merge_captions:
+        manifest = merge_captions(manifest)
+    return _from_rows(config, data, manifest, progress)
+
+
+def _from_rows(
+    config: RunConfig, data: ManifestData, manifest: Manifest, progress: bool
+) -> Material:
     encoders = config.encoder_kinds
-    manifest, x = _encode(manifest, "x", encoders["x"], progress)
-    before = manifest.rows
-    manifest, y = _encode(manifest, "y", encoders["y"], progress)
-    x = x[np.isin(before, manifest.rows)]
-    enforce_bad_limit(manifest.bad, total=manifest.n_read, limit=data.bad_limit, source=data.path)
+    manifest, x_side, y_side = encode_manifest(
+        manifest, get(encoders["x"]), get(encoders["y"]), progress=progress
+    )
+    x, y = x_side.features, y_side.features
+    enforce_bad_limit(
+        manifest.bad, total=manifest.n_read, limit=data.bad_limit, source=str(manifest.path)
+    )
     pairs = manifest.pairs
     held, test = _test_pairs(manifest, data, x, y, config.seed)
     known = np.setdiff1d(pairs, held)
@@ -167,12 +217,14 @@ def _from_manifest(config: RunConfig, data: ManifestData, progress: bool) -> Mat
         y_sets=manifest.sets[y_pool],
     )
     x_modality, y_modality = data.modalities["x"], data.modalities["y"]
+    x_items = [raw_items(manifest.x, x_modality, rows) for rows in (known, x_pool, test)]
+    y_items = [raw_items(manifest.y, y_modality, rows) for rows in (known, y_pool, test)]
     return Material(
-        pools,
+        replace(pools, items=RawItems(x_items[0], y_items[0], x_items[1], y_items[1])),
         x[test],
         y[test],
-        _look(manifest.x, x_modality, known, x_pool, test),
-        _look(manifest.y, y_modality, known, y_pool, test),
+        [_look(item) for part in x_items for item in part],
+        [_look(item) for part in y_items for item in part],
         [manifest.label_names[i] if i >= 0 else "" for i in manifest.labels[test]]
         if manifest.label_names
         else (),
@@ -183,33 +235,17 @@ def _from_manifest(config: RunConfig, data: ManifestData, progress: bool) -> Mat
         manifest.bad,
         manifest.n_read,
         count_leaks(pools, x[test], y[test], threshold=data.near_duplicate),
+        x_test_items=x_items[2],
+        y_test_items=y_items[2],
+        x_captions=_captions(x_side, x_items[2], test),
+        y_captions=_captions(y_side, y_items[2], test),
     )
 
 
-def _encode(
-    manifest: Manifest, side: str, encoder: str, progress: bool
-) -> tuple[Manifest, FloatArray]:
-    """Features of one side, NaN where a row has none; unreadable items leave the manifest."""
-    cells = manifest.x if side == "x" else manifest.y
-    columns = manifest.columns
-    modality = columns.x_modality if side == "x" else columns.y_modality
-    field = columns.x if side == "x" else columns.y
-    filled = [i for i, cell in enumerate(cells) if cell is not None]
-    items: list[Item] = [
-        Path(str(cells[i])) if modality == "image" else str(cells[i]) for i in filled
-    ]
-    encoded, bad = cached_features(get(encoder), items, progress=progress)
-    features = np.full((len(manifest), encoded.shape[1]), np.nan, dtype=np.float32)
-    features[filled] = encoded
-    failed = [filled[item.row] for item in bad]
-    listed = [
-        BadItem(int(manifest.rows[position]), field, item.value, item.reason)
-        for position, item in zip(failed, bad, strict=True)
-    ]
-    before = manifest.rows
-    emptied = {"x": failed, "y": ()} if side == "x" else {"x": (), "y": failed}
-    manifest = manifest.without(x=emptied["x"], y=emptied["y"], bad=listed)
-    return manifest, features[np.isin(before, manifest.rows)]
+def _captions(side: EncodedSide, items: Sequence[Item], test: IntArray) -> Captions | None:
+    if not any(isinstance(item, tuple) for item in items):
+        return None
+    return Captions(*side.of(test))
 
 
 def _test_pairs(
@@ -244,13 +280,10 @@ def _groups_of(manifest: Manifest, rows: IntArray) -> IntArray:
     return named
 
 
-def _look(cells: Sequence[str | None], modality: str, *parts: IntArray) -> list[Shown]:
-    shown = []
-    for position in np.concatenate(parts):
-        cell = str(cells[position])
-        is_image = modality == "image"
-        shown.append(Shown(Path(cell).name if is_image else cell, Path(cell) if is_image else None))
-    return shown
+def _look(item: Item) -> Shown:
+    if isinstance(item, tuple):
+        return Shown(f"{item[0]} (and {len(item) - 1} more)")
+    return Shown(item.name, item) if isinstance(item, Path) else Shown(str(item))
 
 
 def count_leaks(pools: Pools, x_test: FloatArray, y_test: FloatArray, *, threshold: float) -> int:

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from setclip.data.pools import IntArray
 from setclip.modalities.text import describe
 from setclip.suggest import nearest
 
-Cell = str | None
+Cell = str | tuple[str, ...] | None
+"""One item, several texts of one item, or nothing."""
 
 KINDS = "a CSV, TSV, JSONL or Parquet file, or a folder of images"
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"})
@@ -41,7 +42,7 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of cells; an empty cell is None.
+    """Columns of cells; an empty cell is None, a list of texts a tuple.
 
     Attributes:
         columns: Cells of each wanted column, in row order.
@@ -59,6 +60,7 @@ def read_table(
     path: str | Path,
     wanted: Sequence[str],
     *,
+    lists: Container[str] = (),
     encoding: str = "utf-8",
     delimiter: str | None = None,
 ) -> Table:
@@ -70,6 +72,7 @@ def read_table(
     Args:
         path: CSV, TSV, JSONL or Parquet, the text formats possibly compressed (.gz), or a folder.
         wanted: Names of the columns to read.
+        lists: Names of those in which a cell may be a list of texts, where the format has lists.
         encoding: Of the text formats. UTF-16 is recognised by its byte order mark.
         delimiter: Of CSV; None takes the one under which the header holds the wanted columns.
 
@@ -88,9 +91,9 @@ def read_table(
         if suffix in (".csv", ".tsv", ".txt"):
             return _read_csv(path, wanted, encoding, delimiter or _delimiters(suffix))
         if suffix in (".jsonl", ".ndjson", ".json"):
-            return _read_json_lines(path, wanted, encoding)
+            return _read_json_lines(path, wanted, lists, encoding)
         if suffix in (".parquet", ".pq"):
-            return _read_parquet(path, wanted)
+            return _read_parquet(path, wanted, lists)
     except UnicodeError as error:
         raise ManifestError(_not_in(path, encoding)) from error
     except (pa.ArrowException, csv.Error, OSError) as error:
@@ -187,7 +190,9 @@ def _without_blank_rows(
     return Table({n: kept[n].to_pylist() for n in wanted}, rows[filled], bad)
 
 
-def _read_json_lines(path: Path, wanted: Sequence[str], encoding: str) -> Table:
+def _read_json_lines(
+    path: Path, wanted: Sequence[str], lists: Container[str], encoding: str
+) -> Table:
     columns: dict[str, list[Cell]] = {name: [] for name in wanted}
     present: dict[str, None] = {}
     rows: list[int] = []
@@ -207,7 +212,11 @@ def _read_json_lines(path: Path, wanted: Sequence[str], encoding: str) -> Table:
             present.update(dict.fromkeys(record))
             rows.append(number)
             for name in wanted:
-                columns[name].append(_json_cell(record.get(name), number, name, bad))
+                value = record.get(name)
+                if isinstance(value, list) and name in lists:
+                    columns[name].append(_listed(value, number, name, bad))
+                else:
+                    columns[name].append(_json_cell(value, number, name, bad))
     if not rows and bad:
         raise ManifestError(f"{path}: no line holds a JSON object; {bad[0]}")
     require_columns(path, present, wanted)
@@ -239,12 +248,36 @@ def _json_cell(value: Any, number: int, name: str, bad: list[BadItem]) -> Cell:
     return None
 
 
-def _read_parquet(path: Path, wanted: Sequence[str]) -> Table:
+def _listed(values: Sequence[Any], number: int, name: str, bad: list[BadItem]) -> Cell:
+    """A list of texts as one cell; what is not a text in it goes, and is listed."""
+    cells = [_json_cell(value, number, name, bad) for value in values]
+    texts = tuple(cell for cell in cells if isinstance(cell, str))
+    return texts[0] if len(texts) == 1 else texts or None
+
+
+def _read_parquet(path: Path, wanted: Sequence[str], lists: Container[str]) -> Table:
     with pa.parquet.ParquetFile(path) as file:
         require_columns(path, file.schema_arrow.names, wanted)
         table = file.read(columns=list(dict.fromkeys(wanted)))
-    columns = {name: _text_cells(path, name, table[name]) for name in wanted}
-    return Table(columns, np.arange(1, 1 + len(table)), [])
+    bad: list[BadItem] = []
+    columns = {
+        name: _list_cells(name, table[name], bad)
+        if name in lists and _holds_lists(table[name].type)
+        else _text_cells(path, name, table[name])
+        for name in wanted
+    }
+    return Table(columns, np.arange(1, 1 + len(table)), bad)
+
+
+def _holds_lists(kind: Any) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _list_cells(name: str, column: Any, bad: list[BadItem]) -> list[Cell]:
+    return [
+        _listed(values or (), row, name, bad)
+        for row, values in enumerate(column.to_pylist(), start=1)
+    ]
 
 
 def _text_cells(path: Path, name: str, column: Any) -> list[Cell]:

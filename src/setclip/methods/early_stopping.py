@@ -228,6 +228,7 @@ def digest(pools: Pools) -> str:
     """Fingerprint of the data: a checkpoint of other data is refused."""
     hasher = hashlib.sha256()
     for array in vars(pools).values():
-        hasher.update(str(array.shape).encode())
-        hasher.update(np.ascontiguousarray(array).tobytes())
+        if isinstance(array, np.ndarray):  # raw items are what the features were made of
+            hasher.update(str(array.shape).encode())
+            hasher.update(np.ascontiguousarray(array).data)
     return hasher.hexdigest()[:16]

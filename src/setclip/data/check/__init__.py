@@ -6,7 +6,7 @@ import numpy as np
 
 from setclip.config.models import ArraysData, BundledData, ManifestData, RunConfig
 from setclip.data.arrays import ArrayFileError
-from setclip.data.cache import cached_features
+from setclip.data.captions import encode_items, merge_captions
 from setclip.data.check.advice import advise, method_findings, supervision_findings
 from setclip.data.check.features import (
     grouping_findings,
@@ -112,6 +112,8 @@ def _check_manifest(
         manifest = read_manifest(
             data.path, data.columns, encoding=data.encoding, delimiter=data.delimiter
         )
+        if data.merge_captions:
+            manifest = merge_captions(manifest)
         manifest, contents = read_contents(manifest, progress=progress)
     except (ManifestError, ImportError) as error:
         return CheckResult(data.path, [_as_finding(error)])
@@ -245,8 +247,8 @@ def _bundled_supervision(data: BundledData, train: int, test: int) -> Supervisio
     return count_supervision(data.pairs, x_sets, y_sets, test_pairs=test)
 
 
-def _encode(kind: str, items: list[str], *, progress: bool) -> FloatArray:
-    return cached_features(get(kind), items, progress=progress)[0]
+def _encode(kind: str, items: list[str | tuple[str, ...]], *, progress: bool) -> FloatArray:
+    return encode_items(get(kind), items, progress=progress).features
 
 
 def _alignability(x: FloatArray, y: FloatArray) -> tuple[Alignability | None, list[Finding]]:

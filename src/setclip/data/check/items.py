@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from setclip.data.bad_items import BadItem, TooManyBadItemsError, enforce_bad_limit
 from setclip.data.check.findings import Finding
 from setclip.data.manifest import NO_ID, BoolArray, Manifest, Modality
+from setclip.data.tables import Cell
 from setclip.modalities import BadItemError
 from setclip.modalities.image import read_bytes, read_image
 from setclip.modalities.text import clean_text, describe
@@ -92,9 +94,10 @@ def _odd_texts(manifest: Manifest) -> list[Finding]:
     for cells, field, modality in _sides(manifest):
         if modality != "text":
             continue
-        empty = [i for i, t in enumerate(cells) if t and t.casefold() in PLACEHOLDERS]
+        texts = _first_texts(cells)
+        empty = [i for i, t in enumerate(texts) if t.casefold() in PLACEHOLDERS]
         if empty:
-            word = cells[empty[0]]
+            word = texts[empty[0]]
             findings.append(
                 Finding(
                     "warning",
@@ -103,9 +106,9 @@ def _odd_texts(manifest: Manifest) -> list[Finding]:
                     "Leave these cells empty, or they are learnt as captions.",
                 )
             )
-        long = [i for i, t in enumerate(cells) if t and t.count("\n") >= MANY_LINES]
+        long = [i for i, t in enumerate(texts) if t.count("\n") >= MANY_LINES]
         if long:
-            lines = (cells[long[0]] or "").count("\n") + 1
+            lines = texts[long[0]].count("\n") + 1
             findings.append(
                 Finding(
                     "warning",
@@ -194,13 +197,15 @@ def _leaks(manifest: Manifest, contents: Contents) -> list[Finding]:
 
 def _digests(
     manifest: Manifest,
-    cells: Sequence[str | None],
+    cells: Sequence[Cell],
     field: str,
     modality: Modality,
     progress: bool,
 ) -> tuple[list[str | None], dict[int, BadItem]]:
     distinct = list(dict.fromkeys(cell for cell in cells if cell is not None))
-    read = _image_digest if modality == "image" else _text_digest
+    read: Callable[[Any], str | BadItemError] = (
+        _image_digest if modality == "image" else _text_digest
+    )
     found = dict(zip(distinct, _in_threads(read, distinct, field, progress), strict=True))
     digests: list[str | None] = []
     bad: dict[int, BadItem] = {}
@@ -208,13 +213,13 @@ def _digests(
         result = None if cell is None else found[cell]
         if isinstance(result, BadItemError):
             value = cell if modality == "image" else describe(cell)
-            bad[i] = BadItem(int(manifest.rows[i]), field, str(value), result.reason)
+            bad[i] = manifest.bad_item(i, field, str(value), result.reason)
         digests.append(result if isinstance(result, str) else None)
     return digests, bad
 
 
 def _in_threads(
-    read: Callable[[str], str | BadItemError], items: Sequence[str], field: str, progress: bool
+    read: Callable[[Any], str | BadItemError], items: Sequence[Any], field: str, progress: bool
 ) -> Iterator[str | BadItemError]:
     from rich.progress import Progress
 
@@ -237,14 +242,23 @@ def _image_digest(path: str) -> str | BadItemError:
     return hashlib.sha256(content).hexdigest()
 
 
-def _text_digest(text: str) -> str | BadItemError:
-    try:
-        return clean_text(text).casefold()
-    except BadItemError as error:
-        return error
+def _text_digest(text: str | tuple[str, ...]) -> str | BadItemError:
+    texts = text if isinstance(text, tuple) else (text,)
+    digests = []
+    for single in texts:
+        try:
+            digests.append(clean_text(single).casefold())
+        except BadItemError as error:
+            reason = error
+    return "\n".join(digests) if digests else reason
 
 
-def _sides(manifest: Manifest) -> Iterator[tuple[list[str | None], str, Modality]]:
+def _first_texts(cells: Sequence[Cell]) -> list[str]:
+    """The text of each cell, the first of several, "" where there is none."""
+    return [(cell[0] if isinstance(cell, tuple) else cell) or "" for cell in cells]
+
+
+def _sides(manifest: Manifest) -> Iterator[tuple[list[Cell], str, Modality]]:
     yield manifest.x, manifest.columns.x, manifest.columns.x_modality
     yield manifest.y, manifest.columns.y, manifest.columns.y_modality
 
