@@ -84,6 +84,11 @@ class Pools:
         shared: IntArray = everywhere[everywhere != NO_SET]
         return shared
 
+    @property
+    def arrays(self) -> tuple[npt.NDArray[Any], ...]:
+        """The six arrays, in the order of the fields."""
+        return (self.x_pairs, self.y_pairs, self.x_pool, self.y_pool, self.x_sets, self.y_sets)
+
     def all_x(self) -> FloatArray:
         """Every x there is, pairs first. Shape [p + n, d_x]."""
         return np.concatenate([self.x_pairs, self.x_pool])

@@ -227,8 +227,7 @@ def _name_problems(trainable: Trainable, pools: Pools, outcome: Outcome, journal
 def digest(pools: Pools) -> str:
     """Fingerprint of the data: a checkpoint of other data is refused."""
     hasher = hashlib.sha256()
-    for array in vars(pools).values():
-        if isinstance(array, np.ndarray):  # raw items are what the features were made of
-            hasher.update(str(array.shape).encode())
-            hasher.update(np.ascontiguousarray(array).data)
+    for array in pools.arrays:
+        hasher.update(str(array.shape).encode())
+        hasher.update(np.ascontiguousarray(array).data)
     return hasher.hexdigest()[:16]

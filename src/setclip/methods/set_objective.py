@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from setclip.data.pools import NO_SET, IntArray, Pools
 from setclip.data.samplers import SetSampler, draw_rows
-from setclip.losses import clip_loss, mk_mmd, nt_xent, sdd
+from setclip.losses import nt_xent
 from setclip.methods.heads import TwoTowers
+from setclip.methods.set_losses import balanced, loss_terms
 
 if TYPE_CHECKING:
     from setclip.methods.setclip import SetCLIP
@@ -53,24 +54,12 @@ class SetObjective:
         x = torch.cat([inputs.x_pairs[pairs], inputs.x_pool[x_rows]])
         y = torch.cat([inputs.y_pairs[pairs], inputs.y_pool[y_rows]])
         zx, zy = self.towers.x(x), self.towers.y(y)
-        p = len(pairs)
-        terms: dict[str, Tensor] = {}
-        if o.weight_clip and p > 1:
-            rest = {"extra_x": zx[p:], "extra_y": zy[p:]} if o.extra_negatives else {}
-            extra = {name: rows for name, rows in rest.items() if len(rows)}
-            loss = clip_loss(zx[:p], zy[:p], temperature=o.temperature, **extra)
-            terms["clip"] = o.weight_clip * loss
-        ids = self._ids(x_rows, y_rows)
-        # Inside sets the pairs take no part: alone in their set they say nothing of its shape.
-        own = slice(p, None) if "x_sets" in ids else slice(None)
-        if len(zx[own]) > 1 and len(zy[own]) > 1:
-            if o.weight_sdd:
-                memory = self._memory(x_drawn, y_drawn, rng)
-                terms["sdd"] = o.weight_sdd * self._sdd(zx[own], zy[own], ids | memory)
-            if o.weight_mmd:
-                terms["mmd"] = o.weight_mmd * self._mmd(zx[own], zy[own], ids)
+        more = self._ids(x_rows, y_rows)
+        if o.weight_sdd and not self.within:
+            more |= self._memory(x_drawn, y_drawn, rng)
+        terms = loss_terms(o, zx, zy, pairs=len(pairs), more=more)
         if o.balance:
-            _balance(terms, {"sdd": o.weight_sdd, "mmd": o.weight_mmd}, zx, zy)
+            balanced(terms, o, zx, zy)
         if o.weight_ssl:
             terms["ssl x"] = o.weight_ssl * self._ssl(self.towers.x, x, self.x_spread, rng)
             terms["ssl y"] = o.weight_ssl * self._ssl(self.towers.y, y, self.y_spread, rng)
@@ -128,26 +117,6 @@ class SetObjective:
             return {}
         return {"x_sets": self.x_ids[x_rows], "y_sets": self.y_ids[y_rows]}
 
-    def _sdd(self, zx: Tensor, zy: Tensor, more: dict[str, Tensor]) -> Tensor:
-        o = self.options
-        return sdd(
-            zx,
-            zy,
-            bandwidth=o.bandwidth,
-            normalise=o.normalise,
-            leave_one_out=o.leave_one_out,
-            adaptive=o.adaptive,
-            x_sets=more.get("x_sets"),
-            y_sets=more.get("y_sets"),
-            memory_x=more.get("memory_x"),
-            memory_y=more.get("memory_y"),
-        )
-
-    def _mmd(self, zx: Tensor, zy: Tensor, ids: dict[str, Tensor]) -> Tensor:
-        bandwidths = self.options.mmd_bandwidths
-        x_sets, y_sets = ids.get("x_sets"), ids.get("y_sets")
-        return mk_mmd(zx, zy, bandwidths=bandwidths, x_sets=x_sets, y_sets=y_sets)
-
     def _ssl(
         self, tower: nn.Module, rows: Tensor, spread: Tensor, rng: np.random.Generator
     ) -> Tensor:
@@ -183,21 +152,3 @@ def _evaluated(tower: nn.Module, rows: Tensor) -> Tensor:
         z: Tensor = tower(rows)
     tower.train(training)
     return z
-
-
-def _balance(terms: dict[str, Tensor], weights: dict[str, float], zx: Tensor, zy: Tensor) -> None:
-    """Scale the terms of `weights` so that their gradients are `weight` times that of CLIP.
-
-    Without a CLIP term the first of them sets the measure, with its own gradient at length 1.
-    """
-    measure = _gradient_norm(terms["clip"], zx, zy) if "clip" in terms else 1.0
-    for name, weight in weights.items():
-        if name in terms:
-            norm = _gradient_norm(terms[name], zx, zy)
-            if norm > 0:
-                terms[name] = terms[name] * (weight * measure / norm)
-
-
-def _gradient_norm(term: Tensor, zx: Tensor, zy: Tensor) -> float:
-    gradients = torch.autograd.grad(term, (zx, zy), retain_graph=True)
-    return float(torch.sqrt(sum(g.square().sum() for g in gradients)))  # type: ignore[arg-type]

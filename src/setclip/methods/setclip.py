@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import (
-    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -23,7 +22,8 @@ from setclip.data.pools import Pools
 from setclip.linear.maps import AffineMap
 from setclip.methods.early_stopping import Trainable, fit_stopped
 from setclip.methods.heads import TwoTowers, random_towers, refined_towers, whitenings
-from setclip.methods.protocol import Options, Recipe, Supervision, card
+from setclip.methods.protocol import Recipe, Supervision, card
+from setclip.methods.set_losses import SetLosses
 from setclip.methods.set_objective import SetObjective, without_small_sets
 from setclip.methods.starts import Start, StartName, make_start
 from setclip.model import AlignedModel, HeadKind
@@ -51,7 +51,7 @@ PAPER: dict[str, Any] = {
 }
 
 
-class SetCLIP(Options):
+class SetCLIP(SetLosses):
     """Set-CLIP on frozen features, from pairs, sets and pools, with zero of any of them.
 
     `recipe: paper` is the published form: random projection heads, published weights, a fixed
@@ -78,25 +78,6 @@ class SetCLIP(Options):
     """Ridge of the whitening that the refinement reads."""
     dropout: NonNegativeFloat = 0.1
     """Rate inside a projection head."""
-    weight_clip: NonNegativeFloat = 1.0
-    """Of the contrastive loss on the pairs."""
-    weight_sdd: NonNegativeFloat = 3.0
-    """Of the semantic density distribution loss."""
-    weight_mmd: NonNegativeFloat = 0.0
-    """Of the multi-kernel MMD."""
-    weight_ssl: NonNegativeFloat = 0.0
-    """Of the self-supervised loss of each modality."""
-    balance: bool = True
-    """Scale SDD and MMD so that their gradients have the CLIP gradient's length before weights."""
-    bandwidth: PositiveFloat | Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = 0.25
-    """Of SDD, in units of the root of the total variance; of several the kernels are averaged. The
-    paper's is 0.5."""
-    normalise: bool = False
-    """Whether SDD compares normalised densities."""
-    leave_one_out: bool = False
-    """Whether a point counts in its own density in SDD."""
-    adaptive: PositiveInt | None = None
-    """Neighbours that set each point's own SDD bandwidth; None uses one bandwidth."""
     memory: NonNegativeInt = 0
     """Further rows of either pool that SDD's densities are made of; a pull goes to the batch."""
     matched_batches: bool = False
@@ -104,12 +85,6 @@ class SetCLIP(Options):
     within_sets: bool | None = None
     """Compare the distributions inside each set, not over the sets of a batch together; None does
     where a set has two items on both sides and there is no memory."""
-    mmd_bandwidths: tuple[PositiveFloat, ...] | None = None
-    """Of MMD, in units of distance; None takes multiples of the median distance."""
-    temperature: PositiveFloat = 0.05
-    """Of CLIP and SSL."""
-    extra_negatives: bool = True
-    """Whether unpaired rows of the batch are negatives of the pairs."""
     noise: NonNegativeFloat = 0.1
     """SSL: noise added to each view, in units of a feature's standard deviation."""
     mask: NonNegativeFloat = 0.2

@@ -287,13 +287,13 @@ class _Run:
     def save(self, path: Path, known: dict[str, Any]) -> None:
         """Write all that the run needs to go on."""
         slots, optimiser = flatten_optimiser(self.optimiser)
-        parts = {
+        parts: dict[str, dict[str, Tensor]] = {
             "weights": self._weights(),
             "start": self.start,
             "best": self.best,
             "mean": self.mean,
             "buffers": dict(self.towers.named_buffers()),
-            "learned": {str(i): p for i, p in enumerate(self.learned)},
+            "learned": {str(i): p.detach() for i, p in enumerate(self.learned)},
             "optimiser": slots,
         }
         tensors = {
@@ -400,7 +400,8 @@ def _sum_bucket(gradients: list[Tensor]) -> None:
         return
     flat = torch.cat([g.flatten() for g in gradients])
     dist.all_reduce(flat)
-    for g, summed in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+    sizes = [g.numel() for g in gradients]
+    for g, summed in zip(gradients, torch.split(flat, sizes), strict=True):
         g.copy_(summed.view_as(g))
 
 
