@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,9 +62,7 @@ def test_a_refinement_ends_as_one_linear_map() -> None:
 
 def test_the_change_reads_directions_that_the_pairs_do_not_show() -> None:
     """Three pairs span two directions; the gradient must reach the others all the same."""
-    few = Pools(
-        POOLS.x_pairs[:3], POOLS.y_pairs[:3], *[vars(POOLS)[n] for n in list(vars(POOLS))[2:]]
-    )
+    few = replace(POOLS, x_pairs=POOLS.x_pairs[:3], y_pairs=POOLS.y_pairs[:3])
     towers = refined_towers(few, closed_form(few), whitenings(few, rank=50, penalty=1.0))
     assert towers.embed_x(few.x_pool).shape[1] == 2
     embedded = towers.x(towers.inputs(few).x_pool)

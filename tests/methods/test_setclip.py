@@ -20,7 +20,7 @@ from setclip.data.pools import Pools, make_pools
 from setclip.data.splits import draw_pools
 from setclip.linear.transport_procrustes import TransportProcrustes, transport_procrustes
 from setclip.losses import mk_mmd
-from setclip.methods import CCA, Procrustes, Ridge, SetCLIP, make_method, starts
+from setclip.methods import CCA, Procrustes, Ridge, SetCLIP, make_method, set_losses, starts
 from setclip.methods import set_objective as module
 from setclip.methods.heads import random_towers, refined_towers, whitenings
 from setclip.methods.setclip import PAPER
@@ -241,7 +241,7 @@ def test_sets_of_one_item_a_side_cannot_be_compared_inside() -> None:
 
 def test_balance_makes_the_scale_of_a_loss_irrelevant(monkeypatch: pytest.MonkeyPatch) -> None:
     def moved(balance: bool, scale: float, weight: float = 1.0) -> np.ndarray:
-        monkeypatch.setattr(module, "mk_mmd", lambda *a, **k: scale * mk_mmd(*a, **k))
+        monkeypatch.setattr(set_losses, "mk_mmd", lambda *a, **k: scale * mk_mmd(*a, **k))
         weights = {"weight_clip": 1.0, "weight_sdd": 0.0, "weight_mmd": weight}
         model, _ = fitted(pools(20), start="random", balance=balance, **weights)
         return model.encode_x(PLANTED.x)
