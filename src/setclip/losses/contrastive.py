@@ -6,6 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from setclip.losses.similarities import (
+    held_whole,
+    log_sums,
+    mean_positive,
+    mean_softplus,
+    number,
+)
 from setclip.losses.validation import aligned_rows, full_precision, positive, two_sets
 
 
@@ -52,18 +59,19 @@ def clip_loss(
     lonely = extra_x is None and extra_y is None
     x, y = aligned_rows(x, y, rows=(2, 2) if lonely else (1, 1))
     positive(temperature, "temperature")
-    y_columns = (
-        y
-        if extra_y is None
-        else torch.cat(two_sets(y, extra_y, names=("y", "extra_y"), rows=(1, 1)))
-    )
-    x_columns = (
-        x
-        if extra_x is None
-        else torch.cat(two_sets(x, extra_x, names=("x", "extra_x"), rows=(1, 1)))
-    )
+    if extra_x is not None:
+        x, extra_x = two_sets(x, extra_x, names=("x", "extra_x"), rows=(1, 1))
+    if extra_y is not None:
+        y, extra_y = two_sets(y, extra_y, names=("y", "extra_y"), rows=(1, 1))
     if positives is not None:
-        positives = _positives(positives, x)
+        _mask(positives, x)
+    columns = len(x) + max(0 if extra is None else len(extra) for extra in (extra_x, extra_y))
+    if not held_whole(len(x), columns, x.device):
+        return _blockwise_clip(x, y, extra_x, extra_y, temperature, positives)
+    if positives is not None:
+        positives = _with_diagonal(positives)
+    y_columns = y if extra_y is None else torch.cat([y, extra_y])
+    x_columns = x if extra_x is None else torch.cat([x, extra_x])
     from_x = _cross_entropy(x @ y_columns.T / temperature, positives)
     from_y = _cross_entropy(
         y @ x_columns.T / temperature, None if positives is None else positives.T
@@ -106,11 +114,15 @@ def siglip_loss(
     """
     x, y = aligned_rows(x, y)
     positive(scale, "scale")
+    if positives is not None:
+        _mask(positives, x)
+    if not held_whole(len(x), len(x), x.device):
+        return mean_softplus(x, y, number(scale, x), number(bias, x), positives)
     logits = scale * (x @ y.T) + bias
     if positives is None:
         matches = torch.eye(len(x), dtype=torch.bool, device=x.device)
     else:
-        matches = _positives(positives, x)
+        matches = _with_diagonal(positives)
     return functional.softplus(torch.where(matches, -logits, logits)).mean()
 
 
@@ -125,11 +137,35 @@ def _cross_entropy(logits: Tensor, positives: Tensor | None) -> Tensor:
     return (log_total - at_positives).mean()
 
 
-def _positives(positives: Tensor, x: Tensor) -> Tensor:
+def _blockwise_clip(
+    x: Tensor,
+    y: Tensor,
+    extra_x: Tensor | None,
+    extra_y: Tensor | None,
+    temperature: float | Tensor,
+    positives: Tensor | None,
+) -> Tensor:
+    scale = number(1 / temperature, x)
+    from_x, from_y = log_sums(x, y, scale)
+    if extra_y is not None:
+        from_x = torch.logaddexp(from_x, log_sums(x, extra_y, scale)[0])
+    if extra_x is not None:
+        from_y = torch.logaddexp(from_y, log_sums(y, extra_x, scale)[0])
+    # The mean similarity to one's positives is the similarity to their mean.
+    x_partners = y if positives is None else mean_positive(y, positives)
+    y_partners = x if positives is None else mean_positive(x, positives.T)
+    at_positives = scale * ((x * x_partners).sum(dim=1) + (y * y_partners).sum(dim=1))
+    return (from_x + from_y - at_positives).mean() / 2
+
+
+def _mask(positives: Tensor, x: Tensor) -> None:
     n = len(x)
     if positives.dtype is not torch.bool or positives.shape != (n, n):
         raise ValueError(
             f"positives is {positives.dtype} of shape {list(positives.shape)}; give a bool matrix "
             f"of shape [{n}, {n}], true where x_i and y_j match."
         )
-    return positives | torch.eye(n, dtype=torch.bool, device=positives.device)
+
+
+def _with_diagonal(positives: Tensor) -> Tensor:
+    return positives | torch.eye(len(positives), dtype=torch.bool, device=positives.device)

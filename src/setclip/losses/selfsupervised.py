@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from setclip.losses.similarities import held_whole, log_sums_within, number
 from setclip.losses.validation import aligned_rows, full_precision, positive
 
 
@@ -37,6 +38,9 @@ def nt_xent(a: Tensor, b: Tensor, *, temperature: float | Tensor = 0.05) -> Tens
     positive(temperature, "temperature")
     n = len(a)
     views = torch.cat([a, b])
+    if not held_whole(2 * n, 2 * n, views.device):
+        scale = number(1 / temperature, views)
+        return log_sums_within(views, scale).mean() - scale * (a * b).sum() / n
     logits = views @ views.T / temperature
     partners = torch.cat([logits.diagonal(n), logits.diagonal(-n)])
     itself = torch.eye(2 * n, dtype=torch.bool, device=logits.device)
