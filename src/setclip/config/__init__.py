@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from setclip.config.errors import explain
+from setclip.config.layouts import LayoutData
 from setclip.config.models import (
     ArraysData,
     BundledData,
@@ -21,7 +22,7 @@ from setclip.config.models import (
     RunConfig,
     Side,
 )
-from setclip.config.source import ConfigError, Source, apply_overrides, read_source
+from setclip.config.source import ConfigError, FieldPath, Source, apply_overrides, read_source
 
 __all__ = [
     "ArraysData",
@@ -30,6 +31,7 @@ __all__ = [
     "EncoderConfig",
     "Encoders",
     "EvaluationConfig",
+    "LayoutData",
     "ManifestData",
     "RunConfig",
     "Side",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 _INPUT_FILES = ("path", "folder", *(name for name in ArraysData.model_fields if name != "kind"))
+_SET_FILES = ("path", "images", "train_list", "test_list")
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -101,13 +104,38 @@ def _validated(source: Source) -> RunConfig:
 
 
 def _locate_inputs(source: Source, folder: Path) -> None:
-    data = source.values.get("data")
-    if not isinstance(data, dict):
+    _locate(source, ("data",), _INPUT_FILES, folder)
+    for place in (("data", "sets"), ("evaluation", "zero_shot")):
+        sets = source.values.get(place[0])
+        sets = sets.get(place[1]) if isinstance(sets, dict) else None
+        for i in range(len(sets) if isinstance(sets, list) else 0):
+            _locate(source, (*place, i), _SET_FILES, folder)
+            _locate_local(source, (*place, i), folder)
+
+
+def _locate(source: Source, place: FieldPath, names: Sequence[str], folder: Path) -> None:
+    """Make the paths among the fields at `place` absolute."""
+    fields = _at(source.values, place)
+    if not isinstance(fields, dict):
         return
-    for name in _INPUT_FILES:
-        if isinstance(data.get(name), str):
-            base = Path.cwd() if source.is_overridden(("data", name)) else folder
-            data[name] = str((base / Path(data[name]).expanduser()).absolute())
+    for name in names:
+        if isinstance(fields.get(name), str):
+            base = Path.cwd() if source.is_overridden((*place, name)) else folder
+            fields[name] = str((base / Path(fields[name]).expanduser()).absolute())
+
+
+def _locate_local(source: Source, place: FieldPath, folder: Path) -> None:
+    """A data set of the hub may be a folder instead, if there is one of that name."""
+    fields = _at(source.values, place)
+    name = fields.get("dataset") if isinstance(fields, dict) else None
+    if isinstance(name, str) and (folder / name).is_dir():
+        _locate(source, place, ["dataset"], folder)
+
+
+def _at(values: Any, place: FieldPath) -> Any:
+    for key in place:
+        values = values.get(key) if isinstance(key, str) else values[key]
+    return values
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:

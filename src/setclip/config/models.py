@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveInt,
@@ -17,16 +15,14 @@ from pydantic import (
     model_validator,
 )
 
+from setclip.config.layouts import AnyZeroShot, LayoutData, Templates
+from setclip.config.section import TEST_FRACTION, Name, Section, Share, TestShare
 from setclip.data.bad_items import BAD_LIMIT
-from setclip.data.manifest import Columns, Modality
+from setclip.data.captions import merge_captions
+from setclip.data.manifest import Columns, Manifest, Modality, read_manifest
 from setclip.evaluation.zeroshot import TEMPLATES
 from setclip.methods import AnyMethod
 
-Share = Annotated[float, Field(ge=0, le=1)]
-TestShare = Annotated[float, Field(gt=0, lt=1)]
-Name = Annotated[str, Field(min_length=1)]
-
-TEST_FRACTION = 0.2
 ENCODER_MODALITY: dict[str, Modality] = {
     "efficientnet-lite0": "image",
     "minilm-l6": "text",
@@ -38,12 +34,6 @@ ENCODER_MODALITY: dict[str, Modality] = {
 def kind_of_name(value: Any) -> Any:
     """Let a bare name stand for the choice of that kind: `method: cca`."""
     return {"kind": value} if isinstance(value, str) else value
-
-
-class Section(BaseModel):
-    """A part of the config: unknown fields are errors, values do not change once validated."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Side(Section):
@@ -113,6 +103,25 @@ class ManifestData(Section):
                 "both say what the test is; keep one"
             )
         return self
+
+    def read(self, *, seed: int = 0) -> Manifest:
+        """Read the rows; no picture is opened.
+
+        Args:
+            seed: Decides nothing here: a manifest says itself what is known.
+
+        Raises:
+            ManifestError: It cannot be read.
+        """
+        manifest = read_manifest(
+            self.path, self.columns, encoding=self.encoding, delimiter=self.delimiter
+        )
+        return merge_captions(manifest) if self.merge_captions else manifest
+
+    @property
+    def source(self) -> str:
+        """What to call it in messages."""
+        return self.path
 
     @property
     def held_out(self) -> float | None:
@@ -195,7 +204,7 @@ class BundledData(Section):
     """Share of the items held out for the test, by group."""
 
 
-Data = Annotated[ManifestData | ArraysData | BundledData, Field(discriminator="kind")]
+Data = Annotated[ManifestData | ArraysData | BundledData | LayoutData, Field(discriminator="kind")]
 
 
 class EncoderConfig(Section):
@@ -225,18 +234,12 @@ class EvaluationConfig(Section):
 
     ks: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 5, 10)
     """Ranks at which recall is read."""
-    templates: Annotated[tuple[str, ...], Field(min_length=1)] = TEMPLATES
+    templates: Templates = TEMPLATES
     """Sentences that a class name is put into, at {}, for zero-shot tests."""
     draws: Annotated[int, Field(ge=100)] = 2000
     """Bootstrap draws behind each interval."""
-
-    @field_validator("templates")
-    @classmethod
-    def _with_place(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
-        for template in templates:
-            if template.count("{}") != 1:
-                raise ValueError(f"{template!r} needs {{}} once, where the class name goes")
-        return templates
+    zero_shot: tuple[AnyZeroShot, ...] = ()
+    """Further sets of pictures and classes to test on."""
 
 
 class RunConfig(Section):
@@ -245,7 +248,7 @@ class RunConfig(Section):
     data: Data
     """What to learn from."""
     encoders: Encoders | None = None
-    """Encoders of a manifest's items; arrays need none, bundled data name their own."""
+    """Encoders of the raw items; arrays need none, bundled data name their own."""
     method: MethodChoice
     """How to align: a name, or a name with hyper-parameters."""
     compare: tuple[MethodChoice, ...] = ()
@@ -265,7 +268,7 @@ class RunConfig(Section):
 
         Arrays need none, and bundled data name their own.
         """
-        if not isinstance(self.data, ManifestData):
+        if not isinstance(self.data, ManifestData | LayoutData):
             return {}
         return {side: self._encoder_kind(side, m) for side, m in self.data.modalities.items()}
 
@@ -277,7 +280,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _encoders_fit(self) -> RunConfig:
-        if not isinstance(self.data, ManifestData):
+        if not isinstance(self.data, ManifestData | LayoutData):
             if self.encoders is not None:
                 why = (
                     "arrays are features already"

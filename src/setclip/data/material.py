@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from setclip.config import ArraysData, BundledData, ManifestData, RunConfig
+from setclip.config import ArraysData, BundledData, LayoutData, ManifestData, RunConfig
 from setclip.data.bad_items import BadItem, enforce_bad_limit
-from setclip.data.captions import merge_captions
 from setclip.data.datasets import Dataset, load_dataset
 from setclip.data.encoded import EncodedSide, encode_manifest, raw_items
 from setclip.data.feature_files import read_feature_files
-from setclip.data.manifest import Manifest, read_manifest
+from setclip.data.manifest import Manifest
 from setclip.data.pools import (
     NO_SET,
     FloatArray,
@@ -32,6 +31,8 @@ from setclip.data.splits import (
     split_by_group,
 )
 from setclip.encoders import get
+
+RowsData = ManifestData | LayoutData
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Material:
         y_test_items: What `y_test` was made of.
         x_captions: Every caption of the test by itself, where x are texts and an item has several.
         y_captions: The same where y are texts.
+        test_origins: Data set of each test item, where several were read as one.
     """
 
     pools: Pools
@@ -101,6 +103,7 @@ class Material:
     y_test_items: Sequence[Item] = ()
     x_captions: Captions | None = None
     y_captions: Captions | None = None
+    test_origins: Sequence[str] = ()
 
 
 def load_material(config: RunConfig, *, progress: bool = False) -> Material:
@@ -112,8 +115,8 @@ def load_material(config: RunConfig, *, progress: bool = False) -> Material:
     data = config.data
     if isinstance(data, ArraysData):
         return _from_arrays(data)
-    if isinstance(data, ManifestData):
-        return _from_manifest(config, data, progress)
+    if isinstance(data, ManifestData | LayoutData):
+        return _from_rows(config, data, data.read(seed=config.seed), progress)
     return _from_dataset(data, config.seed, progress)
 
 
@@ -176,26 +179,13 @@ def _shown(dataset: Dataset, *parts: IntArray) -> list[Shown]:
     ]
 
 
-def _from_manifest(config: RunConfig, data: ManifestData, progress: bool) -> Material:
-    manifest = read_manifest(
-        data.path, data.columns, encoding=data.encoding, delimiter=data.delimiter
-    )
-    if data.merge_captions:
-        manifest = merge_captions(manifest)
-    return _from_rows(config, data, manifest, progress)
-
-
-def _from_rows(
-    config: RunConfig, data: ManifestData, manifest: Manifest, progress: bool
-) -> Material:
+def _from_rows(config: RunConfig, data: RowsData, manifest: Manifest, progress: bool) -> Material:
     encoders = config.encoder_kinds
     manifest, x_side, y_side = encode_manifest(
         manifest, get(encoders["x"]), get(encoders["y"]), progress=progress
     )
     x, y = x_side.features, y_side.features
-    enforce_bad_limit(
-        manifest.bad, total=manifest.n_read, limit=data.bad_limit, source=str(manifest.path)
-    )
+    enforce_bad_limit(manifest.bad, total=manifest.n_read, limit=data.bad_limit, source=data.source)
     pairs = manifest.pairs
     held, test = _test_pairs(manifest, data, x, y, config.seed)
     known = np.setdiff1d(pairs, held)
@@ -239,6 +229,7 @@ def _from_rows(
         y_test_items=y_items[2],
         x_captions=_captions(x_side, x_items[2], test),
         y_captions=_captions(y_side, y_items[2], test),
+        test_origins=[manifest.origins[i] for i in test] if manifest.origins else (),
     )
 
 
@@ -249,7 +240,7 @@ def _captions(side: EncodedSide, items: Sequence[Item], test: IntArray) -> Capti
 
 
 def _test_pairs(
-    manifest: Manifest, data: ManifestData, x: FloatArray, y: FloatArray, seed: int
+    manifest: Manifest, data: RowsData, x: FloatArray, y: FloatArray, seed: int
 ) -> tuple[IntArray, IntArray]:
     """Pairs kept out of training, and those of them that make the gallery, one a group."""
     pairs = manifest.pairs

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from setclip.modalities import BadItemError
+from setclip.modalities.members import read_member
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,11 +61,14 @@ def read_image(source: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> I
 
 
 def read_bytes(source: str | Path) -> bytes:
-    """The bytes of a file.
+    """The bytes of a file, or of a member of a tar file (see `modalities/members.py`).
 
     Raises:
         BadItemError: It is missing or cannot be read.
     """
+    content = read_member(source)
+    if content is not None:
+        return content
     try:
         return Path(source).read_bytes()
     except FileNotFoundError as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from setclip.config.models import ArraysData, BundledData, ManifestData, RunConfig
+from setclip.config import ArraysData, BundledData, LayoutData, ManifestData, RunConfig
 from setclip.data.arrays import ArrayFileError
-from setclip.data.captions import encode_items, merge_captions
+from setclip.data.captions import encode_items
 from setclip.data.check.advice import advise, method_findings, supervision_findings
 from setclip.data.check.features import (
     grouping_findings,
@@ -25,7 +25,7 @@ from setclip.data.check.findings import (
 from setclip.data.check.items import bad_item_findings, item_findings, read_contents
 from setclip.data.datasets import load_dataset
 from setclip.data.feature_files import FeatureFiles, read_feature_files
-from setclip.data.manifest import Manifest, read_manifest
+from setclip.data.manifest import Manifest
 from setclip.data.pools import NO_SET, FloatArray, Pools, make_pools
 from setclip.data.splits import PoolRows, draw_rows_of_pools
 from setclip.data.tables import ManifestError
@@ -59,7 +59,7 @@ def check(
     data = config.data
     if isinstance(data, ArraysData):
         return _check_arrays(config, data, deep=deep)
-    if isinstance(data, ManifestData):
+    if isinstance(data, ManifestData | LayoutData):
         return _check_manifest(config, data, features=features, progress=progress)
     return _check_bundled(config, data, features=features, deep=deep, progress=progress)
 
@@ -106,17 +106,12 @@ def _array_findings(files: FeatureFiles) -> list[Finding]:
 
 
 def _check_manifest(
-    config: RunConfig, data: ManifestData, *, features: bool, progress: bool
+    config: RunConfig, data: ManifestData | LayoutData, *, features: bool, progress: bool
 ) -> CheckResult:
     try:
-        manifest = read_manifest(
-            data.path, data.columns, encoding=data.encoding, delimiter=data.delimiter
-        )
-        if data.merge_captions:
-            manifest = merge_captions(manifest)
-        manifest, contents = read_contents(manifest, progress=progress)
+        manifest, contents = read_contents(data.read(seed=config.seed), progress=progress)
     except (ManifestError, ImportError) as error:
-        return CheckResult(data.path, [_as_finding(error)])
+        return CheckResult(data.source, [_as_finding(error)])
     findings = bad_item_findings(manifest, data.bad_limit)
     findings += item_findings(manifest, contents)
     supervision = _manifest_supervision(manifest, data)
@@ -129,7 +124,7 @@ def _check_manifest(
         )
         findings += unmeasured
     return CheckResult(
-        data.path,
+        data.source,
         by_severity(findings),
         supervision,
         shared,
@@ -139,7 +134,7 @@ def _check_manifest(
     )
 
 
-def _manifest_supervision(manifest: Manifest, data: ManifestData) -> Supervision:
+def _manifest_supervision(manifest: Manifest, data: ManifestData | LayoutData) -> Supervision:
     test = np.zeros(len(manifest), dtype=bool) if manifest.test is None else manifest.test
     pairs = manifest.pairs
     held_out = (
