@@ -234,7 +234,7 @@ def schema() -> None:
 
 @data_app.command("build")
 def data_build(
-    name: Annotated[str, typer.Argument(help="openclipart or mdi-icons.")],
+    name: Annotated[str, typer.Argument(help="openclipart, mdi-icons or protein-chains.")],
     source: Annotated[
         Path | None, typer.Option(help="Folder of the unpacked packages; fetched if not given.")
     ] = None,

