@@ -23,7 +23,7 @@ from setclip.config import RunConfig, changed_fields
 from setclip.data.atomic import write_json
 from setclip.data.bad_items import write_bad_items
 from setclip.data.material import Material, load_material
-from setclip.data.pools import FloatArray
+from setclip.data.pools import FloatArray, IntArray
 from setclip.evaluation import (
     Retrieval,
     bootstrap,
@@ -33,7 +33,9 @@ from setclip.evaluation import (
     knn_probe,
     linear_probe,
     retrieval,
+    retrieval_numbers,
     zero_shot,
+    zero_shot_numbers,
 )
 from setclip.methods import Method
 from setclip.model import AlignedModel
@@ -186,7 +188,8 @@ def measure(
         return Result(name, {}, None, seconds, {}, model.card.notes, model.card.warnings)
     zx, zy = model.encode_x(material.x_test), model.encode_y(material.y_test)
     ks = tuple(k for k in config.evaluation.ks if k <= len(zx)) or (1,)
-    found = _retrieval(model, material, zx, zy, ks)
+    rows = _test_rows(model, material, zx, zy)
+    found = _retrieval(rows, ks)
     recall = {}
     for k in ks:
         interval = bootstrap([found.per_item(k)], draws=config.evaluation.draws)
@@ -196,6 +199,8 @@ def measure(
     before = evaluate(before_x, before_y, ks=ks)
     metrics |= {f"before.{term}": before[term] for term in ("sdd", "mmd", "modality_gap")}
     metrics |= _labelled(model, material, config, zx, zy)
+    metrics |= _by_origin(material, rows, ks)
+    metrics |= _class_tests(model, material)
     metrics = {key: value for key, value in metrics.items() if np.isfinite(value)}
     return Result(
         name,
@@ -208,16 +213,52 @@ def measure(
     )
 
 
-def _retrieval(
-    model: AlignedModel, material: Material, zx: FloatArray, zy: FloatArray, ks: Sequence[int]
-) -> Retrieval:
-    """Retrieval of the test: of an item with several captions each is a query, and right."""
-    x_ids = y_ids = np.arange(len(zx))
+TestRows = tuple[FloatArray, IntArray, FloatArray, IntArray]
+
+
+def _test_rows(model: AlignedModel, material: Material, zx: FloatArray, zy: FloatArray) -> TestRows:
+    """Embeddings of either side with the test item of each: every caption of an item is a row."""
+    x_items = y_items = np.arange(len(zx))
     if material.x_captions is not None:
-        zx, x_ids = model.encode_x(material.x_captions.features), material.x_captions.rows
+        zx, x_items = model.encode_x(material.x_captions.features), material.x_captions.rows
     if material.y_captions is not None:
-        zy, y_ids = model.encode_y(material.y_captions.features), material.y_captions.rows
-    return retrieval(zx, zy, x_ids=x_ids, y_ids=y_ids, ks=ks)
+        zy, y_items = model.encode_y(material.y_captions.features), material.y_captions.rows
+    return zx, x_items, zy, y_items
+
+
+def _retrieval(rows: TestRows, ks: Sequence[int], *, among: IntArray | None = None) -> Retrieval:
+    """Retrieval of the test, or of only the items `among` it."""
+    zx, x_items, zy, y_items = rows
+    if among is not None:
+        x_rows, y_rows = np.isin(x_items, among), np.isin(y_items, among)
+        zx, x_items, zy, y_items = zx[x_rows], x_items[x_rows], zy[y_rows], y_items[y_rows]
+    return retrieval(zx, zy, x_ids=x_items, y_ids=y_items, ks=ks)
+
+
+def _by_origin(material: Material, rows: TestRows, ks: Sequence[int]) -> dict[str, float]:
+    """Retrieval inside each data set, where several were merged: their usual test."""
+    metrics: dict[str, float] = {}
+    origins = np.asarray(material.test_origins)
+    for origin in np.unique(origins) if len(set(material.test_origins)) > 1 else ():
+        own = np.flatnonzero(origins == origin)
+        if len(own) > 1:
+            found = _retrieval(rows, [k for k in ks if k <= len(own)] or [1], among=own)
+            metrics |= {f"{origin}.{k}": value for k, value in retrieval_numbers(found).items()}
+    return metrics
+
+
+def _class_tests(model: AlignedModel, material: Material) -> dict[str, float]:
+    """The further zero-shot tests of the config."""
+    metrics: dict[str, float] = {}
+    for test in material.class_tests:
+        metrics |= zero_shot_numbers(
+            test.name,
+            model.encode_x(test.features),
+            test.labels,
+            _text_encoder(model, material),
+            templates=test.templates,
+        )
+    return metrics
 
 
 def unaligned(material: Material, dim: int) -> tuple[FloatArray, FloatArray]:

@@ -279,6 +279,22 @@ class RunConfig(Section):
         return next(kind for kind, reads in ENCODER_MODALITY.items() if reads == modality)
 
     @model_validator(mode="after")
+    def _zero_shot_fits(self) -> RunConfig:
+        tests = self.evaluation.zero_shot
+        if isinstance(self.data, ManifestData | LayoutData):
+            fits = self.data.modalities == {"x": "image", "y": "text"}
+        else:
+            fits = self.data.kind == "bundled" and self.data.name != "glosses"
+        if tests and not fits:
+            raise ValueError(
+                "evaluation.zero_shot needs pictures as x and texts as y, with their encoders; "
+                "remove it, or give such data"
+            )
+        if len({test.name for test in tests}) < len(tests):
+            raise ValueError("two tests of evaluation.zero_shot have one name; rename one")
+        return self
+
+    @model_validator(mode="after")
     def _encoders_fit(self) -> RunConfig:
         if not isinstance(self.data, ManifestData | LayoutData):
             if self.encoders is not None:

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from setclip.config import ArraysData, BundledData, LayoutData, ManifestData, RunConfig
-from setclip.data.bad_items import BadItem, enforce_bad_limit
+from setclip.config.layouts import AnyZeroShot
+from setclip.data.bad_items import BAD_LIMIT, BadItem, enforce_bad_limit
+from setclip.data.class_tests import ClassTest, encode_class_test
 from setclip.data.datasets import Dataset, load_dataset
 from setclip.data.encoded import EncodedSide, encode_manifest, raw_items
 from setclip.data.feature_files import read_feature_files
@@ -84,6 +86,7 @@ class Material:
         x_captions: Every caption of the test by itself, where x are texts and an item has several.
         y_captions: The same where y are texts.
         test_origins: Data set of each test item, where several were read as one.
+        class_tests: Further sets of pictures and classes to test on.
     """
 
     pools: Pools
@@ -104,6 +107,7 @@ class Material:
     x_captions: Captions | None = None
     y_captions: Captions | None = None
     test_origins: Sequence[str] = ()
+    class_tests: Sequence[ClassTest] = ()
 
 
 def load_material(config: RunConfig, *, progress: bool = False) -> Material:
@@ -112,6 +116,17 @@ def load_material(config: RunConfig, *, progress: bool = False) -> Material:
     Raises:
         ValueError: The data cannot be used, or too many items are bad; says which and why.
     """
+    material = _of_data(config, progress)
+    tests = [_class_test(test, material, config, progress) for test in config.evaluation.zero_shot]
+    return replace(
+        material,
+        class_tests=tests,
+        bad=[*material.bad, *(item for test in tests for item in test.bad)],
+        n_read=material.n_read + sum(len(test.labels) + len(test.bad) for test in tests),
+    )
+
+
+def _of_data(config: RunConfig, progress: bool) -> Material:
     data = config.data
     if isinstance(data, ArraysData):
         return _from_arrays(data)
@@ -132,6 +147,19 @@ def _from_arrays(data: ArraysData) -> Material:
         n_read=pools.n_pairs + len(pools.x_pool) + len(pools.y_pool) + len(files.x_test),
         leaks=count_leaks(pools, files.x_test, files.y_test, threshold=0.999),
     )
+
+
+def _class_test(
+    test: AnyZeroShot, material: Material, config: RunConfig, progress: bool
+) -> ClassTest:
+    templates = test.templates or config.evaluation.templates
+    found = encode_class_test(
+        test.name, test.read(), get(material.x_encoder), templates=templates, progress=progress
+    )
+    limit = getattr(config.data, "bad_limit", BAD_LIMIT)
+    total = len(found.labels) + len(found.bad)
+    enforce_bad_limit(found.bad, total=total, limit=limit, source=test.name)
+    return found
 
 
 def _numbered(side: str, pairs: int, pool: int, test: int) -> list[Shown]:

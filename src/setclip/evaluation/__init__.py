@@ -37,7 +37,7 @@ from setclip.evaluation.retrieval import (
     retrieval,
     top_k,
 )
-from setclip.evaluation.summary import evaluate
+from setclip.evaluation.summary import evaluate, retrieval_numbers
 from setclip.evaluation.zeroshot import (
     TEMPLATES,
     Prototypes,
@@ -45,6 +45,7 @@ from setclip.evaluation.zeroshot import (
     average_prototypes,
     encode_prototypes,
     zero_shot,
+    zero_shot_numbers,
 )
 
 __all__ = [
@@ -85,8 +86,10 @@ __all__ = [
     "proportion",
     "ranks",
     "retrieval",
+    "retrieval_numbers",
     "spread",
     "top_k",
     "uniformity",
     "zero_shot",
+    "zero_shot_numbers",
 ]

@@ -122,6 +122,38 @@ def average_prototypes(
     )
 
 
+def zero_shot_numbers(
+    name: str,
+    z: npt.ArrayLike,
+    labels: Sequence[str],
+    encode: Callable[[list[str]], npt.ArrayLike],
+    *,
+    templates: Sequence[str] = TEMPLATES,
+) -> dict[str, float]:
+    """Zero-shot accuracy of one named test, for a table of results.
+
+    Args:
+        name: Of the test.
+        z: Embeddings of its items. Shape [n, d].
+        labels: Class name of each item. Length n; all classes of the test occur among them.
+        encode: From texts to embeddings in the shared space.
+        templates: Wordings, each with `{}` in the place of the class name.
+
+    Returns:
+        `zero_shot.<name>@k` for k of 1 and 5 (fewer classes: of 1 alone), in percent, the same as
+        `zero_shot_chance`, and the number of items as `zero_shot_items.<name>`.
+    """
+    classes = sorted(set(labels))
+    prompts = encode_prototypes(classes, encode, templates=templates)
+    ks = (1, 5) if len(classes) > 5 else (1,)
+    shot = zero_shot(z, np.searchsorted(classes, np.asarray(labels)), prompts, ks=ks)
+    return {
+        **{f"zero_shot.{name}@{k}": shot.accuracy[k] for k in ks},
+        **{f"zero_shot_chance.{name}@{k}": shot.chance[k] for k in ks},
+        f"zero_shot_items.{name}": float(len(labels)),
+    }
+
+
 def zero_shot(
     z: npt.ArrayLike,
     labels: npt.ArrayLike,
