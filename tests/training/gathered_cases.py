@@ -13,6 +13,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
 
@@ -154,9 +157,13 @@ def numbers(case: Case, dtype: torch.dtype) -> dict[str, Tensor]:
     }
 
 
+def whole(gradient: Tensor) -> Tensor:
+    return gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
+
+
 def gradients(modules: dict[str, nn.Module], learned: dict[str, Tensor]) -> dict[str, Tensor]:
     found = {
-        f"tower {name}.{key.removeprefix('module.')}": p.grad
+        f"tower {name}.{key.removeprefix('module.')}": whole(p.grad)
         for name, module in modules.items()
         for key, p in module.named_parameters()
         if p.grad is not None
@@ -175,12 +182,22 @@ def alone(name: str, dtype: torch.dtype) -> dict[str, Tensor]:
     return {"value": value.detach(), **gradients(dict(both), learned)}
 
 
-def together(name: str, dtype: torch.dtype, chunk: int | None, wrap: bool) -> dict[str, Tensor]:
+def wrapped(module: nn.Module, wrapper: str | None) -> nn.Module:
+    """The module with averaged gradients, or with its parameters divided among the processes."""
+    if wrapper == "ddp":
+        return DistributedDataParallel(module)
+    if wrapper == "fsdp":
+        fully_shard(module, mesh=init_device_mesh("cpu", (2,)))
+    return module
+
+
+def together(
+    name: str, dtype: torch.dtype, chunk: int | None, wrapper: str | None
+) -> dict[str, Tensor]:
     """The same with this process's part of the rows."""
-    case, modules = CASES[name], dict[str, nn.Module](towers(dtype))
-    if wrap:
-        used = {call[0] for call in case.rows}
-        modules = {n: DistributedDataParallel(m) for n, m in modules.items() if n in used}
+    case = CASES[name]
+    used = {call[0] for call in case.rows}
+    modules = {n: wrapped(m, wrapper) for n, m in towers(dtype).items() if n in used}
     calls, all_data = {}, {}
     for call, rows in case.rows.items():
         start = sum(rows[: rank()])
@@ -191,7 +208,7 @@ def together(name: str, dtype: torch.dtype, chunk: int | None, wrap: bool) -> di
         all_data[call] = Data(gather_rows(own)[0], sets)
     learned = numbers(case, dtype)
     objective: Objective = lambda z: {"loss": case.loss(z, all_data, learned)}  # noqa: E731
-    scale = float(world_size()) if wrap else 1.0
+    scale = float(world_size()) if wrapper else 1.0
     terms = accumulate(calls, objective, chunk=chunk, seed=SEED, scale=scale)
     return {
         "value": torch.tensor(terms["loss"], dtype=torch.float64),
@@ -199,14 +216,14 @@ def together(name: str, dtype: torch.dtype, chunk: int | None, wrap: bool) -> di
     }
 
 
-def keys() -> list[tuple[str, str, int | None, bool]]:
+def keys() -> list[tuple[str, str, int | None, str | None]]:
     return [
-        (name, dtype, chunk, wrap)
+        (name, dtype, chunk, wrapper)
         for name in CASES
         for dtype in DTYPES
         for chunk in (None, 2)
-        for wrap in (False, True)
-        if not (wrap and dtype == "float32")
+        for wrapper in (None, "ddp", "fsdp")
+        if wrapper is None or dtype == "float64"
     ]
 
 

@@ -57,16 +57,16 @@ def close(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: floa
         torch.testing.assert_close(found[name].to(tensor.dtype), tensor, rtol=0, atol=allowed)
 
 
-@pytest.mark.parametrize(("name", "dtype", "chunk", "wrapped"), keys())
+@pytest.mark.parametrize(("name", "dtype", "chunk", "wrapper"), keys())
 def test_two_processes_find_what_one_finds(
-    two: list[dict[str, Tensor]], name: str, dtype: str, chunk: int | None, wrapped: bool
+    two: list[dict[str, Tensor]], name: str, dtype: str, chunk: int | None, wrapper: str | None
 ) -> None:
-    first, second = (of(found, (name, dtype, chunk, wrapped)) for found in two)
+    first, second = (of(found, (name, dtype, chunk, wrapper)) for found in two)
     expected = alone(name, DTYPES[dtype])
     shares = {entry: tensor for entry, tensor in first.items() if entry.startswith("tower")}
-    same = first.keys() if wrapped else first.keys() - shares.keys()
+    same = first.keys() if wrapper else first.keys() - shares.keys()
     assert all(first[entry].equal(second[entry]) for entry in same)
-    if not wrapped:
+    if not wrapper:
         first |= {entry: share + second[entry] for entry, share in shares.items()}
     tolerance = TOLERANCE[dtype]
     close({"value": first.pop("value")}, {"value": expected.pop("value")}, tolerance)
@@ -138,6 +138,25 @@ def test_chunks_give_the_gradient_of_the_whole(dtype: str, dropout: float) -> No
     tolerance = {"float64": 1e-10, "float32": 1e-5}[dtype]
     for name, tower in whole.items():
         close(gradients({name: chunked[name]}, {}), gradients({name: tower}, {}), tolerance)
+
+
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_the_scale_is_that_of_the_towers_alone(chunk: int | None) -> None:
+    found = []
+    for scale in (1.0, 3.0):
+        both = tied(torch.float64, 0.2)
+        temperature = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+        accumulate(
+            calls(both, torch.float64),
+            lambda z, t=temperature: {"clip": clip_loss(z["x"], z["y"], temperature=t)},
+            chunk=chunk,
+            seed=SEED,
+            scale=scale,
+        )
+        found.append((gradients(dict(both), {}), temperature.grad))
+    (once, first), (thrice, second) = found
+    assert first == second
+    close(thrice, {name: 3 * gradient for name, gradient in once.items()}, 1e-12)
 
 
 def test_masks_depend_on_seed_and_chunk() -> None:

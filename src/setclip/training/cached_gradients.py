@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from setclip.training.distributed import gather_rows, rank
+from setclip.training.distributed import gather_rows, rank, world_size
 
 # Named terms of the loss on all rows of all processes, by the embeddings of each call.
 Objective = Callable[[dict[str, Tensor]], dict[str, Tensor]]
@@ -89,12 +89,14 @@ def accumulate(
     if replayed:
         # Under autocast the weights cast without gradient would serve the replay too.
         torch.clear_autocast_cache()
+    # Nothing to gather, nothing to embed again: the towers' graph may stay under the loss's.
+    whole = not replayed and world_size() == 1 and scale == 1
     leaves, places = {}, {}
     for name, own in embedded.items():
-        rows, places[name] = gather_rows(own)
+        rows, places[name] = (own, slice(None)) if whole else gather_rows(own)
         # Gradients of several terms add up here: not in half precision.
         rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-        leaves[name] = rows.requires_grad_(runs[name].trained)
+        leaves[name] = rows if whole else rows.requires_grad_(runs[name].trained)
     terms = objective(dict(leaves))
     if not terms:
         raise ValueError(
@@ -103,7 +105,7 @@ def accumulate(
         )
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     values = {name: float(term.detach()) for name, term in terms.items()}
-    trained = [name for name, run in runs.items() if run.trained]
+    trained = [] if whole else [name for name, run in runs.items() if run.trained]
     gradients = [_of_own_rows(leaves.pop(name), places[name], scale) for name in trained]
     if replayed:
         for name, gradient in zip(trained, gradients, strict=True):

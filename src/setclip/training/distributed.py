@@ -42,9 +42,8 @@ def gather_rows(t: Tensor) -> tuple[Tensor, slice]:
     counts = _counts(own)
     padded = own.new_zeros(max(counts), own.shape[1])
     padded[: len(own)] = own
-    everywhere = own.new_empty(len(counts) * len(padded), own.shape[1])
-    dist.all_gather_into_tensor(everywhere, padded)
-    parts = everywhere.view(len(counts), *padded.shape)
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
     rows = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
     start = sum(counts[: rank()])
     gathered = rows.view(t.dtype).reshape(-1, *t.shape[1:]) if width else t.new_empty(len(rows), 0)
@@ -57,10 +56,11 @@ def _grouped() -> bool:
 
 def _counts(rows: Tensor) -> list[int]:
     """Rows of each process, after a check that all rows are of one width."""
-    shapes = rows.new_empty(world_size() * 2, dtype=torch.long)
-    dist.all_gather_into_tensor(shapes, torch.tensor(rows.shape, device=rows.device))
+    shape = torch.tensor(rows.shape, device=rows.device)
+    shapes = [torch.empty_like(shape) for _ in range(world_size())]
+    dist.all_gather(shapes, shape)
     counts: list[int]
-    counts, widths = shapes.view(-1, 2).T.tolist()
+    counts, widths = torch.stack(shapes).T.tolist()
     if len(set(widths)) > 1:
         raise ValueError(
             f"a row takes {', '.join(map(str, widths))} bytes on ranks 0 to {len(widths) - 1}: "
