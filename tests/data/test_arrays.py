@@ -9,8 +9,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from setclip.data import arrays
-from setclip.data.arrays import ArrayFileError, non_finite_rows, read_features
+from setclip.data import pools
+from setclip.data.arrays import ArrayFileError, read_features
+from setclip.data.pools import non_finite_rows
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -90,7 +91,7 @@ def test_parquet_rows_of_differing_length_name_the_row(tmp_path):
 
 @pytest.mark.parametrize("block_bytes", [1, 64, 1 << 20])
 def test_non_finite_rows_are_named_whatever_the_block(tmp_path, monkeypatch, block_bytes):
-    monkeypatch.setattr(arrays, "_CHECK_BYTES", block_bytes)
+    monkeypatch.setattr(pools, "_CHECK_BYTES", block_bytes)
     array = np.tile(X, (10, 1))
     array[17, 2] = np.nan
     array[30, 0] = -np.inf

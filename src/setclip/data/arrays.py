@@ -10,15 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from setclip.data.pools import FloatArray, IntArray
+from setclip.data.pools import AnyArray, FloatArray, non_finite_rows
 from setclip.suggest import nearest
 
-AnyArray = npt.NDArray[Any]
-
 SUFFIXES = (".npy", ".safetensors", ".parquet")
-_CHECK_BYTES = 64 << 20
 
 
 class ArrayFileError(ValueError):
@@ -33,7 +29,7 @@ def read_features(source: str | Path) -> FloatArray:
             named, or all its columns if each is a number.
 
     Returns:
-        float32, memory-mapped if the file holds float32. Shape [n, d].
+        float32, memory-mapped and not in memory if the file holds float32. Shape [n, d].
 
     Raises:
         ArrayFileError: With the file, the row and what to do.
@@ -61,16 +57,6 @@ def read_features(source: str | Path) -> FloatArray:
             "matching file too), or repair what wrote them."
         )
     return array
-
-
-def non_finite_rows(array: AnyArray) -> IntArray:
-    """Rows with NaN or infinity, found block by block. Counted from 0, shape [bad]."""
-    step = max(1, _CHECK_BYTES // (array.itemsize * array.shape[1]))
-    blocks = [
-        start + np.flatnonzero(~np.isfinite(array[start : start + step]).all(axis=1))
-        for start in range(0, len(array), step)
-    ]
-    return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.int64)
 
 
 def split_source(source: str | Path) -> tuple[Path, str | None]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from setclip.data.arrays import AnyArray, ArrayFileError, read_array, read_features
-from setclip.data.pools import NO_SET, FloatArray, IntArray, Pools, make_pools
+from setclip.data.arrays import ArrayFileError, read_array, read_features
+from setclip.data.pools import NO_SET, AnyArray, FloatArray, IntArray, Pools, make_pools
 
 
 @dataclass(frozen=True)

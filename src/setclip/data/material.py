@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from setclip.config import ArraysData, BundledData, LayoutData, ManifestData, RunConfig
 from setclip.config.layouts import AnyZeroShot
@@ -16,7 +15,7 @@ from setclip.data.class_tests import ClassTest, encode_class_test
 from setclip.data.datasets import Dataset, load_dataset
 from setclip.data.encoded import EncodedSide, encode_manifest, raw_items
 from setclip.data.feature_files import read_feature_files
-from setclip.data.manifest import Manifest
+from setclip.data.manifest import BoolArray, Manifest
 from setclip.data.pools import (
     NO_SET,
     FloatArray,
@@ -35,6 +34,7 @@ from setclip.data.splits import (
 from setclip.encoders import get
 
 RowsData = ManifestData | LayoutData
+_NEAR_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -307,17 +307,28 @@ def _look(item: Item) -> Shown:
 
 def count_leaks(pools: Pools, x_test: FloatArray, y_test: FloatArray, *, threshold: float) -> int:
     """Test items whose x or y has a near-duplicate (cosine above `threshold`) in training."""
-    x_near = _near(x_test, pools.all_x(), threshold)
-    return int((x_near | _near(y_test, pools.all_y(), threshold)).sum())
+    near = np.zeros(len(x_test), dtype=bool)
+    for test, parts in (
+        (x_test, (pools.x_pairs, pools.x_pool)),
+        (y_test, (pools.y_pairs, pools.y_pool)),
+    ):
+        for part in parts:
+            near |= _near(test, part, threshold)
+    return int(near.sum())
 
 
-def _near(rows: FloatArray, others: FloatArray, threshold: float) -> npt.NDArray[np.bool_]:
-    """Which rows have a cosine above `threshold` with any of the others."""
+def _near(rows: FloatArray, others: FloatArray, threshold: float) -> BoolArray:
+    """Which rows have a cosine above `threshold` with any of the others; block by block."""
     near = np.zeros(len(rows), dtype=bool)
-    unit_rows, unit_others = (
-        z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-30) for z in (rows, others)
-    )
-    for start in range(0, len(rows), 4096):
-        block = slice(start, start + 4096)
-        near[block] = (unit_rows[block] @ unit_others.T > threshold).any(axis=1)
+    unit = _unit(rows)
+    for start in range(0, len(others) if len(rows) else 0, _NEAR_BLOCK):
+        block = _unit(others[start : start + _NEAR_BLOCK])
+        for first in range(0, len(rows), _NEAR_BLOCK):
+            part = slice(first, first + _NEAR_BLOCK)
+            near[part] |= (unit[part] @ block.T > threshold).any(axis=1)
     return near
+
+
+def _unit(rows: FloatArray) -> FloatArray:
+    unit: FloatArray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+    return unit

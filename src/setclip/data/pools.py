@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+AnyArray = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 NO_SET = -1
+_CHECK_BYTES = 64 << 20
 
 Item = bytes | str | Path | tuple[str, ...]
 """A raw item: an image's bytes or path, a text, or several texts of which any one will do."""
@@ -80,8 +83,8 @@ class Pools:
     @property
     def shared_sets(self) -> IntArray:
         """Ids of the sets that have at least one item on each side, ascending."""
-        everywhere = np.intersect1d(self.x_sets, self.y_sets)
-        shared: IntArray = everywhere[everywhere != NO_SET]
+        named = (ids[ids != NO_SET] for ids in (self.x_sets, self.y_sets))
+        shared: IntArray = np.intersect1d(*named)
         return shared
 
     @property
@@ -108,7 +111,12 @@ class Pools:
     def without_pools(self) -> Pools:
         """The pairs alone."""
         none = np.zeros(0, dtype=np.int64)
-        return Pools(self.x_pairs, self.y_pairs, self.x_pool[:0], self.y_pool[:0], none, none)
+        items = self.items
+        if items is not None:
+            items = replace(items, x_pool=(), y_pool=())
+        return Pools(
+            self.x_pairs, self.y_pairs, self.x_pool[:0], self.y_pool[:0], none, none, items
+        )
 
     def describe(self) -> str:
         """One line for logs: how much there is of each kind of supervision."""
@@ -130,6 +138,8 @@ def make_pools(
     y_sets: npt.ArrayLike | None = None,
 ) -> Pools:
     """Check arrays (numpy or torch, any float type) and gather them into :class:`Pools`.
+
+    float32 is not copied: memory-mapped arrays stay on disk, whatever their size.
 
     Args:
         x_pairs: Shape [p, d_x], or None.
@@ -176,13 +186,34 @@ def _matrix(name: str, values: npt.ArrayLike | None) -> FloatArray | None:
         raise ValueError(f"{name} holds {array.dtype}, expected numbers. Convert it to float32.")
     with np.errstate(over="ignore"):  # what overflows float32 is reported below, with its row
         array = array.astype(np.float32, copy=False)
-    bad = ~np.isfinite(array).all(axis=1)
-    if bad.any():
+    bad = non_finite_rows(array)
+    if len(bad):
         raise ValueError(
-            f"{name} has NaN or infinite values (as float32) in {int(bad.sum())} rows, the first "
-            f"is row {int(bad.argmax())}. Drop these rows or repair the encoder's output."
+            f"{name} has NaN or infinite values (as float32) in {len(bad)} rows, the first "
+            f"is row {bad[0]}. Drop these rows or repair the encoder's output."
         )
     return array
+
+
+def non_finite_rows(array: AnyArray) -> IntArray:
+    """Rows with NaN or infinity, found block by block. Counted from 0, shape [bad]."""
+    step = max(1, _CHECK_BYTES // (array.itemsize * array.shape[1]))
+    blocks = []
+    for start in range(0, len(array), step):
+        finite = np.isfinite(array[start : start + step]).all(axis=1)
+        blocks.append(start + np.flatnonzero(~finite))
+        _leave_memory(array)
+    return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.int64)
+
+
+def _leave_memory(array: AnyArray) -> None:
+    """Let go of the pages of a read-only memory-mapped file that were read; they stay on disk."""
+    base: Any = array
+    while isinstance(base, np.ndarray) and base.base is not None:
+        base = base.base
+    # A writeable map may hold changes that are nowhere else.
+    if isinstance(base, mmap.mmap) and not array.flags.writeable and hasattr(base, "madvise"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def to_numpy(values: Any) -> npt.NDArray[Any]:
@@ -218,7 +249,8 @@ def _or_empty(array: FloatArray | None, width: int) -> FloatArray:
 
 def _ids(name: str, ids: npt.ArrayLike | None, rows: int) -> IntArray:
     if ids is None:
-        return np.full(rows, NO_SET, dtype=np.int64)
+        # One number seen n times: ten million rows without sets cost nothing.
+        return np.broadcast_to(np.int64(NO_SET), (rows,))
     array = to_numpy(ids)
     if array.shape != (rows,):
         raise ValueError(

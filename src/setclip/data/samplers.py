@@ -9,9 +9,13 @@ import numpy as np
 
 from setclip.data.pools import NO_SET, IntArray, Pools
 
+MANY = 1_000_000
+
 
 def draw_rows(n: int, batch: int, rng: np.random.Generator) -> IntArray:
     """Up to `batch` different rows of `n`, in random order."""
+    if n > MANY:  # time and memory of the batch, not of the pool
+        return rng.choice(n, min(batch, n), replace=False)
     return rng.permutation(n)[:batch]
 
 
