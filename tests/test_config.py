@@ -19,7 +19,6 @@ from setclip.config import (
     schema_json,
 )
 from setclip.config.errors import explain
-from setclip.config.models import ENCODER_MODALITY
 from setclip.config.source import Source
 from setclip.encoders.bge_small import BgeSmall
 from setclip.encoders.efficientnet_lite0 import EfficientNetLite0
@@ -55,6 +54,10 @@ def problem(path: Path, *overrides: str) -> str:
     return only
 
 
+def kinds(config):
+    return {side: options.kind for side, options in config.encoder_options.items()}
+
+
 def test_a_manifest_run(tmp_path):
     config = load_config(write(tmp_path))
     assert config.data.kind == "manifest"
@@ -62,7 +65,7 @@ def test_a_manifest_run(tmp_path):
     assert config.data.columns.x_modality == "image"
     assert config.data.held_out == 0.2
     assert config.method.kind == "cca"
-    assert config.encoder_kinds == {"x": "efficientnet-lite0", "y": "minilm-l6"}
+    assert kinds(config) == {"x": "efficientnet-lite0", "y": "minilm-l6"}
     assert config.output == Path("runs/moths")
 
 
@@ -74,7 +77,7 @@ def test_an_arrays_run(tmp_path, monkeypatch):
         "x_pool": str(tmp_path / "x.npy"),
         "y_pool": str(tmp_path / "y.st#z"),
     }
-    assert config.encoder_kinds == {}
+    assert config.encoder_options == {}
     assert problem(path, "encoders.x=minilm-l6") == (
         "encoders: arrays are features already; remove encoders"
     )
@@ -113,7 +116,7 @@ def test_overrides_count_from_the_working_folder_and_the_file_from_its_own(tmp_p
         ("data.set_column=room", lambda c: c.data.columns.set == "room"),
         ("evaluation.ks=[1, 3]", lambda c: c.evaluation.ks == (1, 3)),
         ("encoders.y=minilm-l6", lambda c: c.encoders.y.kind == "minilm-l6"),
-        ("data.x.modality=text", lambda c: c.encoder_kinds["x"] == "minilm-l6"),
+        ("data.x.modality=text", lambda c: kinds(c)["x"] == "minilm-l6"),
         ("output=elsewhere", lambda c: c.output == Path("elsewhere")),
     ],
 )
@@ -217,7 +220,7 @@ def test_later_overrides_reach_into_what_earlier_ones_wrote(tmp_path):
             "method: cca",
             "method: cca\nencoders: {y: efficientnet-lite0}",
             "encoders.y: 'efficientnet-lite0' reads image, but y of the data is text; "
-            "choose minilm-l6 or bge-small",
+            "choose one that reads text, such as minilm-l6",
         ),
         (
             "method: cca",
@@ -395,15 +398,35 @@ def test_the_schema_describes_every_section_for_editors():
     assert {"type": "string"} in schema["properties"]["method"]["anyOf"]
 
 
-def test_every_encoder_there_is_can_be_chosen():
-    assert set(ENCODER_MODALITY) == set(encoders.NAMES)
-    assert {e.name: e.modality for e in (EfficientNetLite0, MiniLM, BgeSmall)} == ENCODER_MODALITY
-    for kind, modality in ENCODER_MODALITY.items():
-        data = {
-            "kind": "manifest",
-            "path": "m.csv",
-            "x": {"column": "a", "modality": modality},
-            "y": {"column": "b", "modality": modality},
-        }
-        config = parse_config({"data": data, "method": "cca", "encoders": {"x": kind, "y": kind}})
-        assert config.encoder_kinds == {"x": kind, "y": kind}
+def both(modality, encoder):
+    data = {
+        "kind": "manifest",
+        "path": "m.csv",
+        "x": {"column": "a", "modality": modality},
+        "y": {"column": "b", "modality": modality},
+    }
+    return parse_config({"data": data, "method": "cca", "encoders": {"x": encoder, "y": encoder}})
+
+
+def test_every_bundled_encoder_can_be_chosen_by_its_name():
+    assert {e.name for e in (EfficientNetLite0, MiniLM, BgeSmall)} == set(encoders.NAMES)
+    for encoder in (EfficientNetLite0, MiniLM, BgeSmall):
+        config = both(encoder.modality, encoder.name)
+        assert kinds(config) == {"x": encoder.name, "y": encoder.name}
+
+
+def test_encoders_of_libraries_are_chosen_with_options():
+    chosen = {"kind": "timm", "model": "resnet18", "pretrained": False, "lora": {"rank": 4}}
+    config = both("image", chosen)
+    assert config.encoder_options["x"].label == "timm/resnet18"
+    assert config.encoder_options["x"].described == chosen
+    with pytest.raises(ConfigError, match=r"'timm/resnet18' reads image, but x of"):
+        both("text", chosen)
+    with pytest.raises(ConfigError, match=r"there is no kind 'tim'\. Did you mean 'timm'"):
+        both("image", {"kind": "tim"})
+    with pytest.raises(ConfigError, match=r"encoders\.x\.model: is missing"):
+        both("image", {"kind": "timm"})
+    assert changed_fields(config, both("image", chosen | {"freeze": 2})).keys() == {
+        "encoders.x.freeze",
+        "encoders.y.freeze",
+    }

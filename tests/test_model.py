@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickletools
 import tracemalloc
@@ -14,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import gelu, layer_norm
 
@@ -159,6 +161,21 @@ def test_raw_items_go_through_the_encoder_of_their_side(monkeypatch: pytest.Monk
     )
     with pytest.raises(ValueError, match="ready y features"):
         found.encode_y(["one"])
+
+
+def test_an_encoder_with_options_is_kept_and_opened_again(tmp_path: Path) -> None:
+    options = {"kind": "efficientnet-lite0", "size": 32}
+    before = model(x_encoder=options)
+    before.save(tmp_path)
+    after = AlignedModel.load(tmp_path)
+    assert after.card.x_encoder == options
+    assert '- x: `{"kind": "efficientnet-lite0", "size": 32}`, 6-d' in (
+        (tmp_path / "README.md").read_text()
+    )
+    picture = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(picture, "PNG")
+    with pytest.raises(ValueError, match=r"shape \[1, 1280\], this model takes \[n, 6\]"):
+        after.encode_x([picture.getvalue()])
 
 
 @pytest.mark.parametrize("kind", ["linear", "projection"])

@@ -106,7 +106,8 @@ class ModelCard:
         notes: What the method decided and why, one sentence each.
         warnings: Named problems seen while fitting.
         metrics: Evaluation on held-out pairs, if there were any.
-        x_encoder: Encoder whose features the x tower takes; empty for ready features.
+        x_encoder: Encoder whose features the x tower takes, a bundled name or kind and options;
+            empty for ready features.
         y_encoder: The same for y.
     """
 
@@ -116,8 +117,8 @@ class ModelCard:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
-    x_encoder: str = ""
-    y_encoder: str = ""
+    x_encoder: str | dict[str, Any] = ""
+    y_encoder: str | dict[str, Any] = ""
 
 
 class AlignedModel:
@@ -165,7 +166,11 @@ class AlignedModel:
         return self.encode_x(x) @ self.encode_y(y).T
 
     def _encode(
-        self, side: str, tower: Tower, encoder: str, items: npt.ArrayLike | Sequence[Any]
+        self,
+        side: str,
+        tower: Tower,
+        encoder: str | dict[str, Any],
+        items: npt.ArrayLike | Sequence[Any],
     ) -> FloatArray:
         if _is_raw(items):
             if not encoder:
@@ -173,9 +178,9 @@ class AlignedModel:
                     f"this model was fitted on ready {side} features and knows no encoder for raw "
                     f"items: pass an array of shape [n, {tower.spec.d_in}]."
                 )
-            from setclip.encoders import get
+            from setclip.encoders import from_card
 
-            items = get(encoder).encode(list(items))  # type: ignore[arg-type]
+            items = from_card(encoder).encode(list(items))  # type: ignore[arg-type]
         array = to_numpy(items)
         if array.ndim != 2 or array.shape[1] != tower.spec.d_in:
             raise ValueError(
@@ -258,7 +263,7 @@ class AlignedModel:
 
     def _card_text(self) -> str:
         card = self.card
-        encoders = card.x_encoder or "ready features", card.y_encoder or "ready features"
+        encoders = _encoder_name(card.x_encoder), _encoder_name(card.y_encoder)
         parts = [
             "# Aligned model",
             f"Two towers into one space of {self.dim} dimensions, fitted by setclip with method "
@@ -278,6 +283,12 @@ class AlignedModel:
             "model.similarity(x_features, y_features)\n```"
         )
         return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _encoder_name(described: str | dict[str, Any]) -> str:
+    """A name as it is, options as JSON."""
+    text = described if isinstance(described, str) else f"`{json.dumps(described)}`"
+    return text or "ready features"
 
 
 def _listing(title: str, lines: list[str]) -> str:

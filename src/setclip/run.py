@@ -363,14 +363,15 @@ def _labelled(
     return metrics
 
 
-def _reads_text(encoder: str) -> bool:
-    from setclip.config.models import ENCODER_MODALITY
+def _reads_text(encoder: str | dict[str, Any]) -> bool:
+    from setclip.encoders.choices import parsed
 
-    return ENCODER_MODALITY.get(encoder) == "text"
+    return encoder != "" and parsed(encoder).reads == "text"
 
 
 def _text_encoder(model: AlignedModel, material: Material) -> Callable[[Sequence[str]], FloatArray]:
-    from setclip.encoders import get
+    from setclip.encoders import open_encoder
+    from setclip.encoders.choices import parsed
 
-    encoder = get(material.y_encoder)
+    encoder = open_encoder(parsed(material.y_encoder))
     return lambda texts: model.encode_y(encoder.encode(list(texts)))

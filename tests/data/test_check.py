@@ -212,7 +212,7 @@ class Letters:
 
 def test_what_an_encoder_refuses_is_left_out_of_the_measure(tmp_path, monkeypatch):
     monkeypatch.setenv("SETCLIP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(check_module, "get", lambda kind: Letters())
+    monkeypatch.setattr(check_module, "open_encoder", lambda options: Letters())
     words = ["".join(RNG.choice(list("abcdefgh"), 6)) for _ in range(12)]
     table = "image,caption\n" + "".join(f"{word},{word}\n" for word in [*words, "refused"])
     x = {"column": "image", "modality": "text"}

@@ -38,7 +38,7 @@ class WordEncoder:
 
 @pytest.fixture(autouse=True)
 def words(monkeypatch, tmp_path):
-    monkeypatch.setattr(material, "get", lambda name: WordEncoder())
+    monkeypatch.setattr(material, "open_encoder", lambda options: WordEncoder())
     monkeypatch.setenv("SETCLIP_CACHE", str(tmp_path / "cache"))
 
 

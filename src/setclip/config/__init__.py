@@ -15,7 +15,6 @@ from setclip.config.layouts import LayoutData
 from setclip.config.models import (
     ArraysData,
     BundledData,
-    EncoderConfig,
     Encoders,
     EvaluationConfig,
     ManifestData,
@@ -28,7 +27,6 @@ __all__ = [
     "ArraysData",
     "BundledData",
     "ConfigError",
-    "EncoderConfig",
     "Encoders",
     "EvaluationConfig",
     "LayoutData",
@@ -140,7 +138,8 @@ def _at(values: Any, place: FieldPath) -> Any:
 
 def _identity(config: RunConfig) -> dict[str, Any]:
     fields = config.model_dump(mode="json", include={"data", "method", "seed"})
-    return fields | {"encoders": config.encoder_kinds}
+    encoders = {side: options.described for side, options in config.encoder_options.items()}
+    return fields | {"encoders": encoders}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

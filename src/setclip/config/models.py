@@ -20,15 +20,10 @@ from setclip.config.section import TEST_FRACTION, Name, Section, Share, TestShar
 from setclip.data.bad_items import BAD_LIMIT
 from setclip.data.captions import merge_captions
 from setclip.data.manifest import Columns, Manifest, Modality, read_manifest
+from setclip.encoders.choices import DEFAULTS, AnyOptions
+from setclip.encoders.options import EncoderOptions
 from setclip.evaluation.zeroshot import TEMPLATES
 from setclip.methods import AnyMethod
-
-ENCODER_MODALITY: dict[str, Modality] = {
-    "efficientnet-lite0": "image",
-    "minilm-l6": "text",
-    "bge-small": "text",
-}
-"""What each encoder reads; the first of a modality is its default."""
 
 
 def kind_of_name(value: Any) -> Any:
@@ -207,15 +202,8 @@ class BundledData(Section):
 Data = Annotated[ManifestData | ArraysData | BundledData | LayoutData, Field(discriminator="kind")]
 
 
-class EncoderConfig(Section):
-    """A frozen pretrained encoder."""
-
-    kind: Literal["efficientnet-lite0", "minilm-l6", "bge-small"]
-
-
-AnyEncoder = Annotated[
-    EncoderConfig,
-    BeforeValidator(kind_of_name, json_schema_input_type=str | EncoderConfig),
+EncoderChoice = Annotated[
+    AnyOptions, BeforeValidator(kind_of_name, json_schema_input_type=str | AnyOptions)
 ]
 MethodChoice = Annotated[
     AnyMethod, BeforeValidator(kind_of_name, json_schema_input_type=str | AnyMethod)
@@ -225,8 +213,8 @@ MethodChoice = Annotated[
 class Encoders(Section):
     """The encoder of each side; by default the one that suits its modality."""
 
-    x: AnyEncoder | None = None
-    y: AnyEncoder | None = None
+    x: EncoderChoice | None = None
+    y: EncoderChoice | None = None
 
 
 class EvaluationConfig(Section):
@@ -263,20 +251,17 @@ class RunConfig(Section):
     """Whether to write report.html."""
 
     @property
-    def encoder_kinds(self) -> dict[str, str]:
+    def encoder_options(self) -> dict[str, EncoderOptions]:
         """Encoder of each side of a manifest, by default the one that suits its modality.
 
         Arrays need none, and bundled data name their own.
         """
         if not isinstance(self.data, ManifestData | LayoutData):
             return {}
-        return {side: self._encoder_kind(side, m) for side, m in self.data.modalities.items()}
-
-    def _encoder_kind(self, side: str, modality: Modality) -> str:
-        given: EncoderConfig | None = getattr(self.encoders, side, None)
-        if given is not None:
-            return given.kind
-        return next(kind for kind, reads in ENCODER_MODALITY.items() if reads == modality)
+        return {
+            side: getattr(self.encoders, side, None) or DEFAULTS[modality]
+            for side, modality in self.data.modalities.items()
+        }
 
     @model_validator(mode="after")
     def _zero_shot_fits(self) -> RunConfig:
@@ -306,11 +291,11 @@ class RunConfig(Section):
                 raise ValueError(f"encoders: {why}; remove encoders")
             return self
         for side, modality in self.data.modalities.items():
-            kind = self.encoder_kinds[side]
-            if ENCODER_MODALITY[kind] != modality:
-                fitting = [k for k, reads in ENCODER_MODALITY.items() if reads == modality]
+            options = self.encoder_options[side]
+            if options.reads != modality:
                 raise ValueError(
-                    f"encoders.{side}: {kind!r} reads {ENCODER_MODALITY[kind]}, but {side} of the "
-                    f"data is {modality}; choose {' or '.join(fitting)}"
+                    f"encoders.{side}: {options.label!r} reads {options.reads}, but {side} of the "
+                    f"data is {modality}; choose one that reads {modality}, such as "
+                    f"{DEFAULTS[modality].kind}"
                 )
         return self

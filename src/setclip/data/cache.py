@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -108,7 +109,9 @@ class _Block:
 
 def _folder(directory: Path, encoder: Encoder) -> Path:
     version = hashlib.sha256(encoder.fingerprint.encode()).hexdigest()[:16]
-    folder = directory / "features" / f"{encoder.name}-{version}"
+    # Models are named owner/model, or by a path.
+    name = re.sub(r"[^\w.-]+", "-", encoder.name)[-80:]
+    folder = directory / "features" / f"{name}-{version}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

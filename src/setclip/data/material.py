@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,8 @@ from setclip.data.splits import (
     one_per_group,
     split_by_group,
 )
-from setclip.encoders import get
+from setclip.encoders import open_encoder
+from setclip.encoders.choices import parsed
 
 RowsData = ManifestData | LayoutData
 _NEAR_BLOCK = 4096
@@ -76,7 +78,7 @@ class Material:
         labels: Class name of each test item, empty where there are none.
         x_name: What an x is called.
         y_name: What a y is called.
-        x_encoder: Encoder of x, empty for ready features.
+        x_encoder: Encoder of x, a name or kind and options; empty for ready features.
         y_encoder: Encoder of y.
         bad: Items that had to be left out.
         n_read: Items read, good and bad.
@@ -97,8 +99,8 @@ class Material:
     labels: Sequence[str] = ()
     x_name: str = "x"
     y_name: str = "y"
-    x_encoder: str = ""
-    y_encoder: str = ""
+    x_encoder: str | dict[str, Any] = ""
+    y_encoder: str | dict[str, Any] = ""
     bad: Sequence[BadItem] = ()
     n_read: int = 0
     leaks: int = 0
@@ -153,8 +155,9 @@ def _class_test(
     test: AnyZeroShot, material: Material, config: RunConfig, progress: bool
 ) -> ClassTest:
     templates = test.templates or config.evaluation.templates
+    encoder = open_encoder(parsed(material.x_encoder))
     found = encode_class_test(
-        test.name, test.read(), get(material.x_encoder), templates=templates, progress=progress
+        test.name, test.read(), encoder, templates=templates, progress=progress
     )
     limit = getattr(config.data, "bad_limit", BAD_LIMIT)
     total = len(found.labels) + len(found.bad)
@@ -208,9 +211,9 @@ def _shown(dataset: Dataset, *parts: IntArray) -> list[Shown]:
 
 
 def _from_rows(config: RunConfig, data: RowsData, manifest: Manifest, progress: bool) -> Material:
-    encoders = config.encoder_kinds
+    encoders = config.encoder_options
     manifest, x_side, y_side = encode_manifest(
-        manifest, get(encoders["x"]), get(encoders["y"]), progress=progress
+        manifest, open_encoder(encoders["x"]), open_encoder(encoders["y"]), progress=progress
     )
     x, y = x_side.features, y_side.features
     enforce_bad_limit(manifest.bad, total=manifest.n_read, limit=data.bad_limit, source=data.source)
@@ -248,8 +251,8 @@ def _from_rows(config: RunConfig, data: RowsData, manifest: Manifest, progress: 
         else (),
         x_modality,
         "caption" if (x_modality, y_modality) == ("image", "text") else y_modality,
-        encoders["x"],
-        encoders["y"],
+        encoders["x"].described,
+        encoders["y"].described,
         manifest.bad,
         manifest.n_read,
         count_leaks(pools, x[test], y[test], threshold=data.near_duplicate),

@@ -1,14 +1,24 @@
-"""Frozen pretrained encoders, one adapter a file; weights are found in installed packages."""
+"""Pretrained encoders, one adapter a file: bundled ones, those of libraries, and your own.
+
+An encoder is named by a bundled name or by options (kind and settings). :func:`open_encoder` gives
+it frozen, for features; :func:`open_backbone` gives it as a network to be trained.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
 
 from setclip.encoders.protocol import Encoder, Item
 from setclip.suggest import nearest
 
-__all__ = ["NAMES", "Encoder", "Item", "get"]
+if TYPE_CHECKING:
+    from setclip.encoders.backbone import Backbone
+    from setclip.encoders.options import EncoderOptions
+
+__all__ = ["NAMES", "Encoder", "Item", "from_card", "get", "open_backbone", "open_encoder"]
 
 
 def _efficientnet_lite0() -> Encoder:
@@ -51,3 +61,77 @@ def get(name: str) -> Encoder:
             f"{', '.join(NAMES)}."
         )
     return _MAKERS[name]()
+
+
+def open_backbone(options: EncoderOptions, *, seed: int = 0) -> Backbone:
+    """Return a fresh network to be trained as the options say: frozen blocks, LoRA, precision.
+
+    Args:
+        options: Of the encoder.
+        seed: Of whatever weights are not pretrained; torch's own generator is left alone.
+
+    Raises:
+        ImportError: A library is missing; says what brings it.
+        WeightsUnavailableError: Weights are neither on this machine nor to be had.
+        ValueError: There is no such model, layer or block, or it cannot be trained.
+    """
+    import torch
+
+    from setclip.encoders import adapt
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = options.open()
+        if options.lora is None:
+            backbone = adapt.freeze(backbone, options.freeze, train_norms=options.train_norms)
+        else:
+            additions = options.lora.model_dump()
+            first = 0 if options.freeze == "all" else options.freeze
+            backbone = adapt.add_lora(backbone, **additions, first=first)
+    backbone = adapt.compute_in(backbone, getattr(torch, options.dtype))
+    return adapt.checkpoint_activations(backbone) if options.checkpointing else backbone
+
+
+def open_encoder(options: EncoderOptions) -> Encoder:
+    """Return the frozen encoder of these options; the last few are kept open.
+
+    Options of training (freeze, LoRA, checkpointing) say nothing of a frozen encoder.
+
+    Raises:
+        ImportError: A library is missing; says what brings it.
+        WeightsUnavailableError: Weights are neither on this machine nor to be had.
+        ValueError: There is no such model or layer.
+    """
+    return _opened(options.features)
+
+
+@lru_cache(maxsize=4)
+def _opened(features: str) -> Encoder:
+    from setclip.encoders.choices import parsed
+
+    options = parsed(json.loads(features))
+    if options.described == options.kind:
+        return get(options.kind)
+    from setclip.encoders.frozen import Frozen
+
+    return Frozen(open_backbone(options))
+
+
+def from_card(described: str | dict[str, Any]) -> Encoder:
+    """Return the frozen encoder that a model card names.
+
+    Raises:
+        ValueError: There is no such encoder, or it is code of somebody's: a model file must not
+            run any.
+    """
+    if isinstance(described, str):
+        return get(described)
+    from setclip.encoders.choices import parsed
+
+    options = parsed(described)
+    if options.kind == "module":
+        raise ValueError(
+            f"this model takes features of {options.label}, which is not run because a file says "
+            "so: open that encoder yourself and pass its features."
+        )
+    return open_encoder(options)

@@ -10,12 +10,32 @@ from typing import Any, Literal
 
 import numpy as np
 
+from setclip.encoders.backbone import Backbone
+from setclip.encoders.options import EncoderOptions
 from setclip.encoders.protocol import FloatArray, Item, encode_all, file_hash
 from setclip.modalities.text import clean_text
 
 MAX_TOKENS = 256
 PREPROCESSING = "nfc-256tokens-cls-raw-v1"
 _FILES = ("model.onnx", "tokenizer.json")
+
+
+class BgeSmallOptions(EncoderOptions):
+    """bge-small-en-v1.5: English sentences, 384 wide, as a quantised network that cannot learn."""
+
+    kind: Literal["bge-small"]
+
+    @property
+    def reads(self) -> Literal["text"]:
+        """Texts."""
+        return "text"
+
+    def open(self) -> Backbone:
+        """Never: it is only to be had frozen."""
+        raise ValueError(
+            "bge-small is a quantised ONNX network: it cannot be trained, nor pooled otherwise. "
+            "Choose minilm-l6, or {kind: sentence-transformers, model: BAAI/bge-small-en-v1.5}."
+        )
 
 
 class BgeSmall:

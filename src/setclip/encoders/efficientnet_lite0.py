@@ -14,10 +14,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from setclip.encoders.assembly import relaid
 from setclip.encoders.backbone import Backbone, Collated
 from setclip.encoders.images import square_pixels, stacked
+from setclip.encoders.options import EncoderOptions
 from setclip.encoders.protocol import FloatArray, Item, encode_all, file_hash
 from setclip.modalities.image import read_square
 
@@ -25,6 +28,23 @@ SIZE = 224
 # Lite models were trained on (x − 127) / 128, not on ImageNet's channel means.
 MEAN, SCALE = 127.0, 128.0
 PREPROCESSING = "square224-white-bicubic-127-128-meanpool-v1"
+
+
+class EfficientNetLite0Options(EncoderOptions):
+    """EfficientNet-Lite0, trained on ImageNet: pictures of things, 1,280 wide."""
+
+    kind: Literal["efficientnet-lite0"]
+    size: PositiveInt = SIZE
+    """Side of the square that pictures are scaled into, best a multiple of 32."""
+
+    @property
+    def reads(self) -> Literal["image"]:
+        """Images."""
+        return "image"
+
+    def open(self) -> Backbone:
+        """The network with its weights."""
+        return relaid(self, backbone(self.size))
 
 
 def backbone(size: int = SIZE) -> Backbone:

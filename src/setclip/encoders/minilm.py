@@ -10,13 +10,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from setclip.encoders.assembly import relaid
 from setclip.encoders.backbone import Backbone, Collated
+from setclip.encoders.options import EncoderOptions
 from setclip.encoders.protocol import FloatArray, Item, encode_all, file_hash
 from setclip.encoders.texts import mean_of_tokens, tokenized
 from setclip.modalities.text import clean_text
@@ -26,6 +29,23 @@ MAX_TOKENS = 256
 TOGETHER = 32
 _WEIGHTS = "model.safetensors"
 PREPROCESSING = "nfc-256tokens-meanpool-raw-v1"
+
+
+class MiniLMOptions(EncoderOptions):
+    """all-MiniLM-L6-v2: English sentences, 384 wide."""
+
+    kind: Literal["minilm-l6"]
+    max_tokens: Annotated[int, Field(ge=3, le=512)] = MAX_TOKENS
+    """Longer texts are cut, [CLS] and [SEP] included."""
+
+    @property
+    def reads(self) -> Literal["text"]:
+        """Texts."""
+        return "text"
+
+    def open(self) -> Backbone:
+        """The network with its weights."""
+        return relaid(self, backbone(self.max_tokens))
 
 
 def backbone(max_tokens: int = MAX_TOKENS) -> Backbone:

@@ -30,7 +30,9 @@ from setclip.data.pools import NO_SET, FloatArray, Pools, make_pools
 from setclip.data.splits import PoolRows, draw_rows_of_pools
 from setclip.data.tables import ManifestError
 from setclip.diagnosis import Diagnosis, diagnose_pools
-from setclip.encoders import get
+from setclip.encoders import open_encoder
+from setclip.encoders.hub import WeightsUnavailableError
+from setclip.encoders.options import EncoderOptions
 from setclip.evaluation.alignability import FEWEST_PAIRS, Alignability, alignability
 
 __all__ = ["CheckResult", "Finding", "Supervision", "check"]
@@ -154,11 +156,11 @@ def _measure(
     if len(rows) > ENCODED_PAIRS:
         sample = np.random.default_rng(config.seed).choice(rows, ENCODED_PAIRS, replace=False)
         rows = np.sort(sample)
-    kinds = config.encoder_kinds
+    options = config.encoder_options
     try:
-        x = _encode(kinds["x"], manifest.x_at(rows), progress=progress)
-        y = _encode(kinds["y"], manifest.y_at(rows), progress=progress)
-    except ImportError as error:
+        x = _encode(options["x"], manifest.x_at(rows), progress=progress)
+        y = _encode(options["y"], manifest.y_at(rows), progress=progress)
+    except (ImportError, WeightsUnavailableError) as error:
         return None, None, [Finding("note", f"Alignability was not measured: {error}.")]
     # Whatever an encoder refuses, beyond what reading the items has found, is NaN here.
     usable = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
@@ -242,8 +244,10 @@ def _bundled_supervision(data: BundledData, train: int, test: int) -> Supervisio
     return count_supervision(data.pairs, x_sets, y_sets, test_pairs=test)
 
 
-def _encode(kind: str, items: list[str | tuple[str, ...]], *, progress: bool) -> FloatArray:
-    return encode_items(get(kind), items, progress=progress).features
+def _encode(
+    options: EncoderOptions, items: list[str | tuple[str, ...]], *, progress: bool
+) -> FloatArray:
+    return encode_items(open_encoder(options), items, progress=progress).features
 
 
 def _alignability(x: FloatArray, y: FloatArray) -> tuple[Alignability | None, list[Finding]]:

@@ -1,0 +1,47 @@
+"""Every encoder that a config can choose, told apart by `kind`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
+
+from setclip.encoders.bge_small import BgeSmallOptions
+from setclip.encoders.efficientnet_lite0 import EfficientNetLite0Options
+from setclip.encoders.minilm import MiniLMOptions
+from setclip.encoders.module import Module
+from setclip.encoders.open_clip import OpenClip
+from setclip.encoders.options import EncoderOptions
+from setclip.encoders.sentence_transformers import SentenceTransformers
+from setclip.encoders.timm import Timm
+from setclip.encoders.torchvision import Torchvision
+from setclip.encoders.transformers import Transformers
+
+AnyOptions = Annotated[
+    EfficientNetLite0Options
+    | MiniLMOptions
+    | BgeSmallOptions
+    | Timm
+    | OpenClip
+    | Transformers
+    | SentenceTransformers
+    | Torchvision
+    | Module,
+    Field(discriminator="kind"),
+]
+DEFAULTS: dict[str, EncoderOptions] = {
+    "image": EfficientNetLite0Options(kind="efficientnet-lite0"),
+    "text": MiniLMOptions(kind="minilm-l6"),
+}
+"""The encoder of each modality where none was chosen."""
+
+_READER: TypeAdapter[EncoderOptions] = TypeAdapter(AnyOptions)
+
+
+def parsed(described: str | dict[str, Any]) -> EncoderOptions:
+    """Options as a config, a model card or :attr:`EncoderOptions.features` writes them.
+
+    Raises:
+        ValidationError: There are no such options (a ValueError).
+    """
+    return _READER.validate_python({"kind": described} if isinstance(described, str) else described)
