@@ -35,7 +35,7 @@ class SetObjective:
         )
         if self.within:
             pools = comparable
-        self.x_ids, self.y_ids = (torch.from_numpy(ids) for ids in (pools.x_sets, pools.y_sets))
+        self.x_ids, self.y_ids = (torch.tensor(ids) for ids in (pools.x_sets, pools.y_sets))
         self.sets = SetSampler(pools, options.batch) if len(pools.shared_sets) else None
         self.x_spread, self.y_spread = (
             torch.cat([paired, pool]).std(dim=0)
