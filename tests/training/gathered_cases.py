@@ -182,12 +182,14 @@ def alone(name: str, dtype: torch.dtype) -> dict[str, Tensor]:
     return {"value": value.detach(), **gradients(dict(both), learned)}
 
 
-def wrapped(module: nn.Module, wrapper: str | None) -> nn.Module:
+def wrapped(module: Tower, wrapper: str | None) -> nn.Module:
     """The module with averaged gradients, or with its parameters divided among the processes."""
     if wrapper == "ddp":
         return DistributedDataParallel(module)
     if wrapper == "fsdp":
-        fully_shard(module, mesh=init_device_mesh("cpu", (2,)))
+        mesh = init_device_mesh("cpu", (2,))
+        fully_shard(module.layers[0], mesh=mesh)
+        fully_shard(module, mesh=mesh)
     return module
 
 
