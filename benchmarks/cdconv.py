@@ -32,10 +32,10 @@ from setclip.encoders.cdconv import PRESETS, CDConv, chain_means
 from setclip.encoders.residue_graph import (
     Residues,
     describe_edges,
-    local_frames,
     neighbours,
     pool,
 )
+from setclip.proteins.residues import local_frames
 
 Batch = dict[str, Tensor]
 

@@ -6,26 +6,28 @@ import numpy as np
 import pytest
 import torch
 from proteins.backbones import chain
+from proteins.files import atoms_of, write
 from reference.cdconv import reference_convolution, reference_frames, reference_network
 
 from setclip.encoders import residue_graph
 from setclip.encoders.cdconv import (
-    PADDING,
     PRESETS,
     CDConv,
     CDConvConfig,
     Convolution,
+    backbone,
     classifier,
     convolve,
 )
 from setclip.encoders.residue_graph import (
     Residues,
     build_graph,
-    local_frames,
     neighbours,
     pool,
 )
 from setclip.proteins.chains import letter_codes
+from setclip.proteins.packed import pack_chain
+from setclip.proteins.residues import PADDING, local_frames
 
 TINY = CDConvConfig(
     kernel_length=5, kernel_channels=3, base_width=32, channels=(6, 8, 10), radii=(8, 12, 16)
@@ -276,6 +278,21 @@ def test_published_sizes(task, classes, millions):
     count = sum(p.numel() for module in (network, head) for p in module.parameters())
     assert count // 10**6 == millions
     assert PRESETS["go"] == PRESETS["reaction"]
+
+
+def test_backbone_reads_chains_and_gives_features(tmp_path):
+    made = [chain(n, np.random.default_rng(n)) for n in (20, 33)]
+    encoder = backbone(CDConv(TINY), fingerprint="7")
+    assert (encoder.modality, encoder.dim, len(encoder.blocks)) == ("structure", 10, 4)
+    assert encoder.fingerprint.endswith(":7")
+    items = [pack_chain(made[0]), write(tmp_path / "x.pdb", atoms_of(made[1]))]
+    batch = encoder.collate([encoder.prepare(item) for item in items])
+    assert batch["codes"].shape == (2, 33)
+    assert (batch["codes"][0, 20:] == PADDING).all()
+    features = encoder.network.eval()(batch)
+    assert features.shape == (2, 10)
+    alone = encoder.network(encoder.collate([encoder.prepare(items[0])]))
+    torch.testing.assert_close(features[:1], alone, rtol=1e-4, atol=1e-5)
 
 
 def test_the_head_gives_logits():

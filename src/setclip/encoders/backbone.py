@@ -28,7 +28,8 @@ class Backbone:
         network: Collated items to features, shape [n, dim], not normalised. Normalisation of
             pixels and pooling of tokens are part of it.
         prepare: Reads one item. An image becomes a uint8 tensor [3, s, s], a text a cleaned
-            string, so that views of them can still be drawn. Raises `BadItemError`.
+            string, so that views of them can still be drawn; so do a protein's letters and its
+            :data:`setclip.proteins.residues.StructureItem`. Raises `BadItemError`.
         collate: Prepared items to tensors with one row an item.
         blocks: The trunk from input to output, for freezing its first part: block 0 is the stem
             or the embedding, the last one ends before the pooling. Parameters in no block (final
@@ -40,7 +41,7 @@ class Backbone:
     """
 
     name: str
-    modality: Literal["image", "text"]
+    modality: Literal["image", "text", "sequence", "structure"]
     dim: int
     network: nn.Module
     prepare: Callable[[Item], Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -12,14 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from setclip.encoders.backbone import Backbone
 from setclip.encoders.residue_graph import Graph, Residues, build_graph, pool
 from setclip.proteins.chains import LETTERS
+from setclip.proteins.packed import read_chain
+from setclip.proteins.residues import PADDING, StructureItem, pad_chains, structure_item
 
 EDGE_FEATURES = 7
 EDGE_SLOPE = 0.2
 SLOPE = 0.1
 BATCH_NORM_MOMENTUM = 0.2
-PADDING = -1
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,9 @@ class CDConv(nn.Module):
         """Features of chains, not normalised.
 
         Args:
-            batch: What :func:`pad_chains` makes: `codes` [b, n] (`PADDING` beyond a chain's end),
-                `positions` [b, n, 3] in A, `frames` [b, n, 3, 3], `index` [b, n].
+            batch: What :func:`setclip.proteins.residues.pad_chains` makes: `codes` [b, n], with
+                `PADDING` beyond a chain's end, `positions` [b, n, 3] in A, `frames` [b, n, 3, 3],
+                `index` [b, n].
 
         Returns:
             Shape [b, dim].
@@ -275,6 +278,37 @@ def chain_means(x: Tensor, residues: Residues) -> Tensor:
     counts = torch.tensor(residues.lengths, device=x.device)
     sums = x.new_zeros(len(counts), x.shape[1]).index_add(0, residues.chain, x)
     return sums / counts[:, None].to(x.dtype)
+
+
+def backbone(network: CDConv | None = None, *, fingerprint: str = "") -> Backbone:
+    """The network as a trainable encoder of structures.
+
+    Items are what :func:`setclip.proteins.packed.read_chain` takes.
+
+    Args:
+        network: A trained one, or None for the small preset with random weights.
+        fingerprint: Tells apart networks of the same sizes.
+    """
+    network = network or CDConv()
+    return Backbone(
+        name="cdconv",
+        modality="structure",
+        dim=network.dim,
+        network=network,
+        prepare=prepare_structure,
+        collate=pad_chains,
+        blocks=[network.embedding, *network.stages],
+        fingerprint=f"cdconv:{asdict(network.config)}:{fingerprint}",
+    )
+
+
+def prepare_structure(item: object) -> StructureItem:
+    """Read one structure.
+
+    Raises:
+        BadItemError: It cannot be read.
+    """
+    return structure_item(read_chain(item))
 
 
 def classifier(dim: int, classes: int, *, dropout: float = 0.2) -> nn.Sequential:

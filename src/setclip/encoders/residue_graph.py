@@ -80,30 +80,6 @@ class Graph:
         return [p.view(*slab, -1) for p, slab in zip(parts, self.slabs, strict=True)]
 
 
-def local_frames(positions: Tensor) -> Tensor:
-    """Axes of each residue from its two neighbours along the chain, turning with it.
-
-    With u the unit steps between alpha carbons: b = unit(u before - u after), m = unit(u before ×
-    u after), b × m. The two ends copy their neighbours; chains of fewer than three residues have no
-    frame, and get zeros.
-
-    Args:
-        positions: Alpha carbons of one chain. Shape [n, 3].
-
-    Returns:
-        The axes as rows. Shape [n, 3, 3].
-    """
-    if len(positions) < 3:
-        return positions.new_zeros(len(positions), 3, 3)
-    steps = functional.normalize(positions.diff(dim=0), dim=1)
-    before, after = steps[:-1], steps[1:]
-    b = functional.normalize(before - after, dim=1)
-    m = functional.normalize(torch.linalg.cross(before, after), dim=1)
-    o = functional.normalize(torch.linalg.cross(b, m), dim=1)
-    inner = torch.stack([b, m, o], dim=1)
-    return torch.cat([inner[:1], inner, inner[-1:]])
-
-
 def neighbours(positions: Tensor, lengths: Sequence[int], radius: float) -> tuple[Tensor, Tensor]:
     """All ordered pairs of one chain that are at most `radius` apart, each residue with itself.
 
