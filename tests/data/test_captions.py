@@ -43,7 +43,7 @@ class Letters:
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
     monkeypatch.setenv("SETCLIP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(material, "get", lambda name: Letters())
+    monkeypatch.setattr(material, "open_encoder", lambda options: Letters())
 
 
 def of(text):

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from layout_files import karpathy, picture, write_pictures
 
+import setclip.data.check
 import setclip.data.material as material
 import setclip.encoders
 from setclip.config import ConfigError, load_config, parse_config
@@ -45,12 +46,11 @@ class Colour:
 def encoders(monkeypatch, tmp_path):
     monkeypatch.setenv("SETCLIP_CACHE", str(tmp_path / "cache"))
 
-    def get(name):
-        return Colour("image" if "net" in name else "text")
+    def opened(options):
+        return Colour(options.reads)
 
-    monkeypatch.setattr(material, "get", get)
-    monkeypatch.setattr("setclip.data.check.get", get)
-    monkeypatch.setattr(setclip.encoders, "get", get)
+    for place in (material, setclip.encoders, setclip.data.check):
+        monkeypatch.setattr(place, "open_encoder", opened)
 
 
 def stated(content, word="shows"):
