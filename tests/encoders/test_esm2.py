@@ -8,9 +8,7 @@ from transformers import EsmConfig, EsmModel
 
 from setclip.encoders import esm2
 
-VOCABULARY = (
-    "<cls> <pad> <eos> <unk> L A G V S E R T I D P K Q N F Y M H W C X B U Z O . - <null_1>"
-)
+LETTERS = "LAGVSERTIDPKQNFYMHWCXBUZO.-"
 
 
 @pytest.fixture(scope="module")
