@@ -1,17 +1,17 @@
 """Memory of one training step on cached features, with all losses, as the batch grows.
 
 Linear heads of both modalities, CLIP, NT-Xent, SDD and MK-MMD on the same rows, forward and
-backward. Each size runs in a process of its own, so that its peak memory is its own. What a batch
-of n would cost if the logits of NT-Xent alone were held stands beside it.
+backward. Each size runs in a process of its own, so that its peak memory is its own. Beside it
+stands what a single copy of the largest matrix of logits would take.
 
     python benchmarks/step_memory.py                            # 2,048 to 8,192 rows: a minute
-    python benchmarks/step_memory.py --rows 16384,32768,65536   # time goes as n²
+    python benchmarks/step_memory.py --rows 8192,16384,32768    # time goes as n²
+    python benchmarks/step_memory.py --rows 65536 --terms clip
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import resource
 import subprocess
@@ -24,7 +24,7 @@ from rich.table import Table
 # torch is imported by the measured processes alone: the memory of the process that starts them
 # would count into theirs.
 WARM_UP_ROWS = 64
-# Memory grows linearly while a further row costs no more than this times what it cost at first.
+# Linear: a row of the last batch takes no more than this times what one of the first takes.
 LINEAR = 1.1
 TERMS = ("clip", "nt_xent", "sdd", "mk_mmd")
 
@@ -37,33 +37,25 @@ def main() -> None:
     console = Console()
     title = f"one step of {', '.join(options.terms)}; features {options.width} wide"
     table = Table(title=f"{title}, heads to {options.dim}, {options.threads} threads")
-    for heading in ("rows a side", "seconds", "above start, MB", "KB a further row", "logits, MB"):
+    for heading in ("rows a side", "seconds", "above start, MB", "KB a row", "logits, MB"):
         table.add_column(heading, justify="right")
-    sizes_mb: list[tuple[int, float]] = []
+    per_row: list[float] = []
     for rows in options.rows:
         with console.status(f"{rows:,} rows"):
             found = run(rows, options)
-        sizes_mb.append((rows, found["mb"]))
+        per_row.append(1024 * found["mb"] / rows)
+        side = 2 * rows if "nt_xent" in options.terms else rows
         table.add_row(
             f"{rows:,}",
             f"{found['seconds']:.1f}",
             f"{found['mb']:.0f}",
-            f"{slopes(sizes_mb)[-1]:.1f}" if len(sizes_mb) > 1 else "",
-            f"{(2 * rows) ** 2 * 4 / 2**20:,.0f}",
+            f"{per_row[-1]:.1f}",
+            f"{side**2 * 4 / 2**20:,.0f}",
         )
     console.print(table)
-    if len(sizes_mb) > 2:
-        first, *_, last = slopes(sizes_mb)
-        verdict = "holds" if last <= LINEAR * first else "FAILS"
-        console.print(f"linear: {verdict} (a further row costs {first:.1f} KB, then {last:.1f})")
-
-
-def slopes(sizes_mb: list[tuple[int, float]]) -> list[float]:
-    """KB that a row costs from each size to the next."""
-    return [
-        1024 * (mb - mb_before) / (rows - rows_before)
-        for (rows_before, mb_before), (rows, mb) in itertools.pairwise(sizes_mb)
-    ]
+    if len(per_row) > 1:
+        verdict = "holds" if per_row[-1] <= LINEAR * per_row[0] else "FAILS"
+        console.print(f"linear: {verdict} ({per_row[0]:.1f} KB a row, then {per_row[-1]:.1f})")
 
 
 def arguments() -> argparse.Namespace:
