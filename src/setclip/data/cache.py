@@ -27,8 +27,10 @@ from safetensors.numpy import save_file
 from setclip.data.atomic import replacing
 from setclip.data.bad_items import BadItem
 from setclip.data.pools import FloatArray
+from setclip.encoders.composition import prepare_sequence
 from setclip.encoders.protocol import Encoder, Item
 from setclip.modalities import BadItemError, image, text
+from setclip.proteins.packed import pack_chain, read_chain
 
 T = TypeVar("T")
 Key = bytes
@@ -147,6 +149,11 @@ def _digest_or_reason(item: Item, modality: str) -> Key | str:
 def _content(item: Item, modality: str) -> bytes | str:
     if modality == "text":
         return text.clean_text(item)
+    if modality == "sequence":
+        return prepare_sequence(item)
+    if modality == "structure":
+        # A file may hold several chains, and say more of them than an encoder reads.
+        return pack_chain(read_chain(item))
     if isinstance(item, bytes):
         return item
     return image.read_bytes(item)
@@ -158,8 +165,15 @@ def _digest(content: bytes | str) -> Key:
 
 def _bad(modality: str, items: Sequence[Item], row: int, reason: str) -> BadItem:
     item = items[row]
-    value = text.describe(item) if modality == "text" else image.describe(item)
-    return BadItem(row, modality, value, reason)
+    return BadItem(row, modality, _described(modality, item), reason)
+
+
+def _described(modality: str, item: Item) -> str:
+    if modality in ("text", "sequence"):
+        return text.describe(item)
+    if modality == "structure" and isinstance(item, bytes):
+        return f"chain of {len(item):,} bytes"
+    return image.describe(item)
 
 
 def _encode(encoder: Encoder, items: dict[Key, Item], advance: Callable[[int], None]) -> _Block:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from setclip.encoders.protocol import Item
+from setclip.encoders.protocol import Item, Modality
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,7 +41,7 @@ class Backbone:
     """
 
     name: str
-    modality: Literal["image", "text", "sequence", "structure"]
+    modality: Modality
     dim: int
     network: nn.Module
     prepare: Callable[[Item], Any]

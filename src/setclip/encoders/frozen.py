@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from setclip.encoders.backbone import Backbone
-from setclip.encoders.protocol import FloatArray, Item, encode_all
+from setclip.encoders.protocol import FloatArray, Item, Modality, encode_all
 
 
 class Frozen:
@@ -28,7 +28,7 @@ class Frozen:
         return self.backbone.name
 
     @property
-    def modality(self) -> Literal["image", "text"]:
+    def modality(self) -> Modality:
         """What it reads."""
         return self.backbone.modality
 

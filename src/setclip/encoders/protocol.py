@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 Item = bytes | str | Path
+Modality = Literal["image", "text", "sequence", "structure"]
 
 
 class Encoder(Protocol):
@@ -27,8 +28,8 @@ class Encoder(Protocol):
         ...
 
     @property
-    def modality(self) -> Literal["image", "text"]:
-        """What it reads: image bytes or paths, or text."""
+    def modality(self) -> Modality:
+        """What it reads: bytes or paths of images or of structures, texts, or sequences."""
         ...
 
     @property
