@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from encoders.tiny_models import open_clip_folder
+from layout_files import coco, karpathy, shard, write_pictures
 
 from setclip.config import RunConfig, load_config
 from setclip.data import datasets
@@ -27,6 +30,8 @@ from setclip.run import Result, run_fit
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 BRIEF = ("method.steps=25", "method.folds=2")
+CUT = ("method=ridge", "compare=[cca]")
+"""Of recipes whose own methods have tests of their own and take longer."""
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +56,9 @@ def emoji(n: int):
     return table.take(np.linspace(0, len(table) - 1, n).astype(int))
 
 
-def write_pictures(folder: Path, table) -> list[str]:
+def save_pictures(folder: Path, table) -> list[str]:
     names = [f"pictures/{i}.png" for i in range(len(table))]
-    (folder / "pictures").mkdir()
-    for name, picture in zip(names, table["image"].to_pylist(), strict=True):
-        (folder / name).write_bytes(picture)
+    write_pictures(folder, dict(zip(names, table["image"].to_pylist(), strict=True)))
     return names
 
 
@@ -87,9 +90,14 @@ def measured(results: list[Result]) -> bool:
 def test_every_recipe_is_run_here():
     assert {path.name for path in CONFIGS.iterdir()} == {
         "arrays.yaml",
+        "clip-art.yaml",
+        "embeddings.yaml",
         "emoji.yaml",
         "manifest.yaml",
         "matched-sets.yaml",
+        "remote-sensing-shift.yaml",
+        "remote-sensing.yaml",
+        "vision-language.yaml",
     }
 
 
@@ -144,7 +152,7 @@ def test_arrays(folder):
 
 def test_manifest(folder):
     table = emoji(40)
-    names, captions = write_pictures(folder, table), table["caption"].to_pylist()
+    names, captions = save_pictures(folder, table), table["caption"].to_pylist()
     rows = [
         {"image": names[i] if i < 28 else "", "caption": captions[i] if i < 16 or i >= 28 else ""}
         for i in range(40)
@@ -162,7 +170,7 @@ def test_manifest(folder):
 def matched_sets(folder: Path) -> None:
     """Four papers of five figures whose captions lie in another order, and one paper of pairs."""
     table = emoji(24)
-    names, captions = write_pictures(folder, table), table["caption"].to_pylist()
+    names, captions = save_pictures(folder, table), table["caption"].to_pylist()
     order = np.random.default_rng(0).permutation(20)
     figures = [(f"paper {i // 5}", names[i], "", "") for i in range(20)]
     words = [(f"paper {i // 5}", "", captions[i], "train") for i in order[1:]]  # one is missing
@@ -207,3 +215,157 @@ def test_emoji(folder, monkeypatch):
         "setclip (paper)",
     ]
     assert (config.output / "README.md").read_text(encoding="utf-8").startswith("# Aligned model")
+
+
+@pytest.fixture(scope="module")
+def tiny_clip(tmp_path_factory):
+    """A CLIP with random weights in the place of the one that would be downloaded."""
+    model = open_clip_folder(tmp_path_factory.mktemp("clip"))
+    sides = ("x", "y")
+    return [
+        f"encoders.{side}.{what}"
+        for side in sides
+        for what in (f"model={model}", "pretrained=null")
+    ]
+
+
+def items_of(table, first: int, last: int, suffix: str = "jpg"):
+    """Some items as file name, picture and two captions."""
+    part = table.slice(first, last - first).to_pylist()
+    return [
+        (f"{i}.{suffix}", row["image"], (row["caption"], f"{row['name']} from above"))
+        for i, row in enumerate(part)
+    ]
+
+
+def captioned_set(folder: Path, name: str, images: str, items, train: int) -> None:
+    write_pictures(folder / images, {file: content for file, content, _ in items})
+    split = ["train" if i < train else "val" if i == train else "test" for i in range(len(items))]
+    rows = [(file, part, texts) for (file, _, texts), part in zip(items, split, strict=True)]
+    karpathy(folder / name, rows)
+
+
+def remote_sensing(folder: Path) -> None:
+    table = emoji(80)
+    rsicd = items_of(table, 0, 30)
+    captioned_set(folder, "RSICD/dataset_rsicd.json", "RSICD/RSICD_images", rsicd, 22)
+    ucm, sydney = items_of(table, 30, 48, "tif"), items_of(table, 48, 64, "tif")
+    captioned_set(folder, "UCM_captions/dataset.json", "UCM_captions/imgs", ucm, 12)
+    captioned_set(folder, "Sydney_captions/dataset.json", "Sydney_captions/imgs", sydney, 10)
+    lists = folder / "RSICD" / "txtclasses_rsicd"
+    lists.mkdir()
+    (lists / "airport.txt").write_text("0.jpg\n24.jpg\n25.jpg\n")
+    (lists / "bareland.txt").write_text("1.jpg\n26.jpg\n27.jpg\n")
+    pictures = [content for _, content, _ in items_of(table, 64, 80)]
+    for place, one, two in (
+        ("UCMerced_LandUse/Images", "agricultural", "denseresidential"),
+        ("WHU-RS19", "Airport", "FootballField"),
+        ("RSSCN7", "aGrass", "dRiverLake"),
+        ("AID", "BareLand", "StorageTanks"),
+    ):
+        write_pictures(folder / place, {f"{one}/{i}.jpg": p for i, p in enumerate(pictures[:4])})
+        write_pictures(folder / place, {f"{two}/{i}.jpg": p for i, p in enumerate(pictures[4:8])})
+
+
+def test_remote_sensing(folder, tiny_clip):
+    remote_sensing(folder)
+    _, results = run(folder, "remote-sensing.yaml", *tiny_clip, "data.pair_share=0.2", *CUT)
+    assert measured(results)
+    metrics = results[0].metrics
+    for name in ("rsicd", "ucm", "sydney"):
+        assert f"{name}.x_to_y.recall@1" in metrics
+        assert f"{name}.y_to_x.recall@5" in metrics or name != "rsicd"
+    for name in ("rsicd-cls", "ucm", "whu-rs19", "rsscn7", "aid"):
+        assert metrics[f"zero_shot_chance.{name}@1"] == 50
+        assert 0 <= metrics[f"zero_shot.{name}@1"] <= 100
+    assert metrics["zero_shot_seen.rsicd-cls"] == 2
+
+
+def test_remote_sensing_shift(folder, tiny_clip):
+    remote_sensing(folder)
+    config, results = run(
+        folder, "remote-sensing-shift.yaml", *tiny_clip, "data.pair_share=0.4", *CUT
+    )
+    assert measured(results)
+    card = AlignedModel.load(config.output).card
+    assert card.data.startswith("9 pairs")  # of the 22 of rsicd
+    assert "pools of 22 x" in card.data  # all of ucm and sydney
+
+
+def photographs(folder: Path) -> None:
+    items = items_of(emoji(40), 0, 40)
+    for part, own in (("train", items[:30]), ("val", items[30:])):
+        write_pictures(folder / "coco" / f"{part}2017", {file: content for file, content, _ in own})
+        where = folder / "coco" / "annotations" / f"captions_{part}2017.json"
+        coco(where, [(file, texts) for file, _, texts in own])
+
+
+def test_vision_language(folder, tiny_clip):
+    photographs(folder)
+    small = ("data.pairs=10", "data.pool=16")
+    config, results = run(folder, "vision-language.yaml", *tiny_clip, *small, *CUT)
+    assert measured(results)
+    assert results[0].metrics["y_to_x.chance@1"] == pytest.approx(10)
+    card = AlignedModel.load(config.output).card
+    assert card.data.startswith("10 pairs")
+    assert "pools of 8 x" in card.data
+
+
+def test_vision_language_from_flickr_and_shards(folder, tiny_clip):
+    items = items_of(emoji(40), 0, 40)
+    write_pictures(folder / "flickr30k" / "images", {f: content for f, content, _ in items[:24]})
+    lines = [
+        f"{file}| {i}| {text}" for file, _, texts in items[:24] for i, text in enumerate(texts)
+    ]
+    (folder / "flickr30k" / "results.csv").write_text(
+        "image_name| comment_number| comment\n" + "\n".join(lines), encoding="utf-8"
+    )
+    (folder / "flickr30k" / "test.txt").write_text("\n".join(f for f, _, _ in items[18:24]))
+    members = [
+        member
+        for file, content, texts in items[24:]
+        for member in ((file, content), (file.replace("jpg", "txt"), texts[0].encode()))
+    ]
+    shard(folder / "cc3m" / "00000.tar", members[:16])
+    shard(folder / "cc3m" / "00001.tar", members[16:])
+    flickr = (
+        "{name: flickr30k, layout: flickr, path: flickr30k/results.csv, learn: pairs, "
+        "images: flickr30k/images, test_list: flickr30k/test.txt}"
+    )
+    cc3m = (
+        '{name: cc3m, layout: webdataset, path: "cc3m/{00000..00001}.tar", learn: pools, '
+        "split: train}"
+    )
+    small = ("data.pairs=10", "data.pool=16")
+    sets = f"data.sets=[{flickr}, {cc3m}]"
+    config, results = run(folder, "vision-language.yaml", sets, *tiny_clip, *small, *CUT)
+    assert measured(results)
+    assert "pools of 8 x" in AlignedModel.load(config.output).card.data
+
+
+def test_embeddings(folder):
+    rng = np.random.default_rng(0)
+    traits = rng.normal(size=(160, 6))
+    x, y = traits @ rng.normal(size=(6, 12)), traits @ rng.normal(size=(6, 10))
+    rows = {"pairs": slice(0, 30), "pool": slice(30, 120), "test": slice(120, 160)}
+    for part, own in rows.items():
+        np.save(folder / f"old_{part}.npy", x[own].astype(np.float32))
+        np.save(folder / f"new_{part}.npy", y[own][:: -1 if part == "pool" else 1])
+    _, results = run(folder, "embeddings.yaml", "compare=[]")
+    assert measured(results)
+    assert results[0].recall["1"][0] > 90
+
+
+def test_clip_art(folder):
+    table = emoji(60)
+    built = folder / "cache" / "datasets" / "openclipart"
+    names = save_pictures(built, table)
+    columns = {name: table[name] for name in ("caption", "name")}
+    columns |= {"image": names, "label": table["group"], "group": table["concept"]}
+    pq.write_table(pa.table(columns), built / "manifest.parquet")
+    (built / "LICENSE.txt").write_text("for tests")
+    config, results = run(
+        folder, "clip-art.yaml", f"data.folder={built}", "data.pairs=20", "data.set_size=4", *CUT
+    )
+    assert measured(results)
+    assert AlignedModel.load(config.output).card.data.startswith("20 pairs")

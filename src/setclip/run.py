@@ -258,6 +258,7 @@ def _class_tests(model: AlignedModel, material: Material) -> dict[str, float]:
             _text_encoder(model, material),
             templates=test.templates,
         )
+        metrics[f"zero_shot_seen.{test.name}"] = float(test.seen)
     return metrics
 
 

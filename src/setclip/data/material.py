@@ -124,7 +124,8 @@ def load_material(config: RunConfig, *, progress: bool = False) -> Material:
         material,
         class_tests=tests,
         bad=[*material.bad, *(item for test in tests for item in test.bad)],
-        n_read=material.n_read + sum(len(test.labels) + len(test.bad) for test in tests),
+        n_read=material.n_read
+        + sum(len(test.labels) + len(test.bad) + test.seen for test in tests),
     )
 
 
@@ -157,10 +158,15 @@ def _class_test(
     templates = test.templates or config.evaluation.templates
     encoder = open_encoder(parsed(material.x_encoder))
     found = encode_class_test(
-        test.name, test.read(), encoder, templates=templates, progress=progress
+        test.name,
+        test.read(),
+        encoder,
+        templates=templates,
+        seen=(material.pools.x_pairs, material.pools.x_pool),
+        progress=progress,
     )
     limit = getattr(config.data, "bad_limit", BAD_LIMIT)
-    total = len(found.labels) + len(found.bad)
+    total = len(found.labels) + len(found.bad) + found.seen
     enforce_bad_limit(found.bad, total=total, limit=limit, source=test.name)
     return found
 

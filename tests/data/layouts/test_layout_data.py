@@ -163,10 +163,23 @@ def test_zero_shot_tests_of_classes(tmp_path):
         load_material(again)
 
 
+def test_pictures_that_trained_are_no_zero_shot_test(tmp_path):
+    sets = [collection(tmp_path, "a")]
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for name, numbers in (("one", range(3, 15)), ("two", range(15, 18))):
+        (lists / f"{name}.txt").write_text("".join(f"{i}.png\n" for i in numbers))
+    test = {"name": "t", "layout": "class-list", "path": "lists", "images": "a/images"}
+    test["names"] = {"one": "a 1 1 1", "two": "a 200 200 200"}
+    result = fit(written(tmp_path, {"sets": sets}, evaluation={"zero_shot": [test]}))
+    assert result.metrics["zero_shot_items.t"] == 6  # twelve of the eighteen are for training
+    assert result.metrics["zero_shot_seen.t"] == 9
+
+
 def test_a_zero_shot_test_of_one_class(tmp_path):
     test = with_classes(tmp_path) | {"names": {"redRoof": "one", "green_field": "one"}}
     data = {"sets": [collection(tmp_path, "a")]}
-    with pytest.raises(ManifestError, match=r"1 class with pictures.*needs two"):
+    with pytest.raises(ManifestError, match=r"1 classes with pictures.*needs two"):
         load_material(written(tmp_path, data, evaluation={"zero_shot": [test]}))
 
 
