@@ -27,6 +27,7 @@ from setclip.evaluation.geometry import (
 from setclip.evaluation.intervals import Interval, bootstrap, paired_bootstrap, proportion
 from setclip.evaluation.matching import Foscttm, foscttm, matching_accuracy
 from setclip.evaluation.probes import Probe, knn_probe, linear_probe
+from setclip.evaluation.protein_function import Fmax, fmax
 from setclip.evaluation.retrieval import (
     Direction,
     Neighbours,
@@ -54,6 +55,7 @@ __all__ = [
     "DensityAgreement",
     "Direction",
     "Distribution",
+    "Fmax",
     "Foscttm",
     "Geometry",
     "Interval",
@@ -74,6 +76,7 @@ __all__ = [
     "effective_rank",
     "encode_prototypes",
     "evaluate",
+    "fmax",
     "foscttm",
     "geometry",
     "knn_probe",
