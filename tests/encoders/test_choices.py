@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from encoders import own_encoders
 from pydantic import ValidationError
 
@@ -111,6 +112,14 @@ def test_a_module_of_ones_own_may_be_a_backbone():
     wide = open_backbone(parsed(OWN | {"arguments": {"width": 12}}))
     assert wide.dim == 12
     assert isinstance(adapt._inner(wide.network).network, own_encoders.Pixels)
+
+
+def test_a_backbone_opened_where_only_features_are_wanted_can_be_trained():
+    with torch.inference_mode():
+        backbone = open_backbone(parsed(OWN))
+    pixels = backbone.collate([torch.zeros(3, 16, 16, dtype=torch.uint8)])
+    backbone.network(pixels).sum().backward()
+    assert all(p.grad is not None for p in backbone.network.parameters())
 
 
 def test_cards_name_encoders_but_run_no_code():

@@ -79,7 +79,8 @@ def open_backbone(options: EncoderOptions, *, seed: int = 0) -> Backbone:
 
     from setclip.encoders import adapt
 
-    with torch.random.fork_rng(devices=[]):
+    # Also where a caller only infers: weights made in inference mode could never be trained.
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = options.open()
         if options.lora is None:

@@ -26,8 +26,6 @@ def assembled(
     size: int | None = None,
     preprocessing: str,
     pools: bool = False,
-    prefix: int = 0,
-    channels_last: bool = False,
 ) -> Backbone:
     """A backbone of a library's network.
 
@@ -40,15 +38,13 @@ def assembled(
         size: Side of the prepared images; None for texts.
         preprocessing: All that the library decides about it, for the fingerprint.
         pools: Whether `network` already pools as `options.pooling` says.
-        prefix: Tokens in front that a mean leaves out.
-        channels_last: Whether blocks give maps [n, h, w, d].
 
     Raises:
         ValueError: There is no such layer, or the network gives no row of features an item.
     """
     if options.layer is not None or (options.pooling != "own" and not pools):
         layer = len(blocks) - 1 if options.layer is None else options.layer
-        network = _at_layer(options, network, blocks, layer, prefix, channels_last)
+        network = _at_layer(options, network, blocks, layer)
         blocks = blocks[: layer + 1]
     network.eval()
     return Backbone(
@@ -86,8 +82,6 @@ def _at_layer(
     network: nn.Module,
     blocks: Sequence[nn.Module],
     layer: int,
-    prefix: int,
-    channels_last: bool,
 ) -> nn.Module:
     if layer >= len(blocks):
         raise ValueError(
@@ -100,7 +94,7 @@ def _at_layer(
             "that can be pooled: choose a later layer."
         )
     how = "mean" if options.pooling == "own" else options.pooling
-    return AtBlock(network, blocks[layer], how, prefix=prefix, channels_last=channels_last)
+    return AtBlock(network, blocks[layer], how)
 
 
 def _tried(
@@ -117,6 +111,7 @@ def _tried(
     blank = "a" if size is None else torch.zeros(3, size, size, dtype=torch.uint8)
     with torch.enable_grad():
         features: Any = network(collate([blank]))
+        total = features.sum() if isinstance(features, torch.Tensor) else None
     if not isinstance(features, torch.Tensor) or features.ndim != 2 or len(features) != 1:
         shape = list(getattr(features, "shape", [])) or type(features).__name__
         raise ValueError(
@@ -124,8 +119,8 @@ def _tried(
             "expected: choose a pooling or a layer."
         )
     learning = [p for p in network.parameters() if p.requires_grad]
-    if features.requires_grad:
-        found = torch.autograd.grad(features.sum(), learning, allow_unused=True)
+    if total is not None and total.requires_grad:
+        found = torch.autograd.grad(total, learning, allow_unused=True)
         for parameter, gradient in zip(learning, found, strict=True):
             parameter.requires_grad_(gradient is not None)
     return int(features.shape[1])

@@ -197,10 +197,9 @@ def _load(folder: Path) -> tuple[Any, Any]:
 
         with _without_bars():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            # Its pooler was never trained.
-            model = AutoModel.from_pretrained(
-                folder, local_files_only=True, add_pooling_layer=False
-            )
+            model = AutoModel.from_pretrained(folder, local_files_only=True)
+    # It was never trained, and nothing here reads it.
+    model.pooler = None
     return tokenizer, model.eval()
 
 

@@ -109,7 +109,6 @@ class OpenClip(EncoderOptions):
             collate=stacked,
             size=size,
             preprocessing=f"{geometry} {cut['mean']} {cut['std']}",
-            prefix=1,
         )
 
     def _text(self, model: Any, tokenizer: Any) -> Backbone:

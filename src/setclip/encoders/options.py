@@ -43,7 +43,8 @@ class EncoderOptions(BaseModel, ABC):
     """The library, or the name of a bundled encoder."""
     pooling: Pooling = "own"
     """How tokens become one vector: the model's own way, its first token, their mean, or the last
-    token. Maps of convolutions are always averaged."""
+    token. Maps of convolutions are always averaged. Anything but own at the end of a network of
+    open-clip, sentence-transformers, torchvision or module pools the output of its last block."""
     layer: NonNegativeInt | None = None
     """Block whose output is pooled, 0 the stem; by default the end of the network."""
     freeze: NonNegativeInt | Literal["all"] = 0

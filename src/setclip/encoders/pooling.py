@@ -17,18 +17,18 @@ def pooled(
     *,
     mask: Tensor | None = None,
     prefix: int = 0,
-    channels_last: bool = False,
 ) -> Tensor:
     """One vector an item.
 
     Args:
-        states: Tokens [n, t, d], maps [n, d, h, w] (always averaged), or vectors [n, d].
+        states: Tokens [n, t, d], maps [n, d, s, s] or [n, s, s, d] of square pictures (always
+            averaged), or vectors [n, d].
         how: The first token, the mean, or the last token.
         mask: Which tokens are real, in texts padded on the right. Shape [n, t].
         prefix: Tokens in front (class, registers) that the mean leaves out.
-        channels_last: Whether maps are [n, h, w, d].
     """
     if states.ndim == 4:
+        channels_last = states.shape[1] == states.shape[2] != states.shape[3]
         return states.mean(dim=(1, 2) if channels_last else (2, 3))
     if states.ndim == 2:
         return states
@@ -54,23 +54,20 @@ class AtBlock(nn.Module):
         network: nn.Module,
         block: nn.Module,
         how: Literal["cls", "mean", "last"],
-        *,
-        prefix: int = 0,
-        channels_last: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
         self.how: Literal["cls", "mean", "last"] = how
-        self.prefix, self.channels_last = prefix, channels_last
         # In a tuple: the block is registered once, under the network.
         self._block = (block,)
 
     def forward(self, collated: Collated) -> Tensor:
         """Features of collated items. Shape [n, dim]."""
-        outputs: list[Tensor] = []
+        mask = collated.get("attention_mask")
+        features: list[Tensor] = []
 
         def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-            outputs.append(output[0] if isinstance(output, tuple) else output)
+            features.append(pooled(states_of(output), self.how, mask=mask))
             raise _Reached
 
         hook = self._block[0].register_forward_hook(keep)
@@ -80,11 +77,10 @@ class AtBlock(nn.Module):
             pass
         finally:
             hook.remove()
-        mask = collated.get("attention_mask")
-        return pooled(
-            outputs[0],
-            self.how,
-            mask=mask,
-            prefix=self.prefix,
-            channels_last=self.channels_last,
-        )
+        return features[0]
+
+
+def states_of(output: Any) -> Tensor:
+    """The states among what a block gives: some libraries' blocks give them first of a tuple."""
+    states: Tensor = output[0] if isinstance(output, tuple) else output
+    return states

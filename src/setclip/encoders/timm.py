@@ -69,8 +69,6 @@ class Timm(EncoderOptions):
             size=geometry.size,
             preprocessing=f"{geometry} {mean} {std}",
             pools=self.pooling in _POOLS and self.layer is None and hasattr(model, "blocks"),
-            prefix=getattr(model, "num_prefix_tokens", 0),
-            channels_last=getattr(model, "output_fmt", "NCHW") == "NHWC",
         )
 
     def _model(self, timm: Any) -> nn.Module:

@@ -63,8 +63,6 @@ class Torchvision(EncoderOptions):
             collate=stacked,
             size=size,
             preprocessing=f"{geometry} {cut.mean} {cut.std}",
-            prefix=int(hasattr(network, "class_token")),
-            channels_last=self.model.startswith("swin"),
         )
 
     def _weights(self, models: Any, name: str) -> Any:

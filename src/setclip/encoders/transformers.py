@@ -122,7 +122,6 @@ class Transformers(EncoderOptions):
             size=geometry.size,
             preprocessing=f"{geometry} {mean} {std} {model.config.to_json_string()}",
             pools=self.layer is None,
-            prefix=network.prefix(geometry.size),
         )
 
     def _processor(self, transformers: Any) -> dict[str, Any]:
