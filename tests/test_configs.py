@@ -22,6 +22,7 @@ from setclip.config import RunConfig, load_config
 from setclip.data import datasets
 from setclip.data.check import check
 from setclip.data.datasets import BUNDLED
+from setclip.data.material import load_material
 from setclip.methods.protocol import Recipe
 from setclip.methods.setclip import SetCLIP
 from setclip.model import AlignedModel
@@ -287,9 +288,9 @@ def test_remote_sensing_shift(folder, tiny_clip):
         folder, "remote-sensing-shift.yaml", *tiny_clip, "data.pair_share=0.4", *CUT
     )
     assert measured(results)
-    card = AlignedModel.load(config.output).card
-    assert card.data.startswith("9 pairs")  # of the 22 of rsicd
-    assert "pools of 22 x" in card.data  # all of ucm and sydney
+    pools = load_material(config).pools
+    assert pools.n_pairs == 9  # of the 22 of rsicd
+    assert len(pools.x_pool) == len(pools.y_pool) == 22  # all of ucm and sydney
 
 
 def photographs(folder: Path) -> None:
@@ -306,9 +307,8 @@ def test_vision_language(folder, tiny_clip):
     config, results = run(folder, "vision-language.yaml", *tiny_clip, *small, *CUT)
     assert measured(results)
     assert results[0].metrics["y_to_x.chance@1"] == pytest.approx(10)
-    card = AlignedModel.load(config.output).card
-    assert card.data.startswith("10 pairs")
-    assert "pools of 8 x" in card.data
+    pools = load_material(config).pools
+    assert (pools.n_pairs, len(pools.x_pool), len(pools.y_pool)) == (10, 8, 8)
 
 
 def test_vision_language_from_flickr_and_shards(folder, tiny_clip):
@@ -340,7 +340,8 @@ def test_vision_language_from_flickr_and_shards(folder, tiny_clip):
     sets = f"data.sets=[{flickr}, {cc3m}]"
     config, results = run(folder, "vision-language.yaml", sets, *tiny_clip, *small, *CUT)
     assert measured(results)
-    assert "pools of 8 x" in AlignedModel.load(config.output).card.data
+    pools = load_material(config).pools
+    assert (pools.n_pairs, len(pools.x_pool), len(pools.y_pool)) == (10, 8, 8)
 
 
 def test_embeddings(folder):
