@@ -89,6 +89,24 @@ class Tower(nn.Module):
         return tower
 
 
+class EncoderTower(nn.Module):
+    """Collated items of one modality to unit vectors of the shared space: encoder, then head."""
+
+    def __init__(self, encoder: nn.Module, head: Tower) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    @property
+    def dim(self) -> int:
+        """Width of the shared space."""
+        return self.head.spec.d_out
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """One row an item in every tensor, to unit rows [n, d_out]."""
+        z: Tensor = self.head(self.encoder(batch))
+        return z
+
+
 def _unfilled(spec: HeadSpec) -> Tower:
     # Random weights that are about to be overwritten must not use up the caller's generator.
     with torch.random.fork_rng(devices=[]):

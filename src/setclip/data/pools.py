@@ -32,12 +32,16 @@ class RawItems:
         y_pairs: Length p.
         x_pool: Length n.
         y_pool: Length m.
+        x_encoder: Encoder of the features of x, by name or options; None if none is known.
+        y_encoder: Encoder of the features of y.
     """
 
     x_pairs: Sequence[Item]
     y_pairs: Sequence[Item]
     x_pool: Sequence[Item]
     y_pool: Sequence[Item]
+    x_encoder: Any = None
+    y_encoder: Any = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,102 @@
+"""What a frozen beginning of a network makes of items, as rows that the feature cache can keep.
+
+While only the last blocks of an encoder learn, its first ones would compute the same tensors in
+every epoch. Kept, they cost one pass; a step then costs what its trained blocks do. Views are kept
+too, a fixed number of them an item.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from setclip.encoders.backbone import Backbone, Collated
+from setclip.encoders.prefix import split
+from setclip.encoders.protocol import FloatArray, Item, encode_all
+
+View = Callable[[Any, np.random.Generator], Any]
+MASK = "attention_mask"
+TOKENS = 64
+"""Tokens of a text that are kept: longer texts are cut."""
+
+
+class KeptPrefix:
+    """The first blocks of a backbone as an encoder whose features are the tensors behind them.
+
+    Args:
+        backbone: With these blocks frozen.
+        first: How many blocks.
+        variant: 0 for the items themselves, else the number of a view of each.
+        view: Draws a view of a prepared item; needed where `variant` is not 0.
+
+    Raises:
+        ValueError: The network cannot be cut there.
+    """
+
+    batch_size = 32
+
+    def __init__(
+        self, backbone: Backbone, first: int, *, variant: int = 0, view: View | None = None
+    ) -> None:
+        self._prefix, self.suffix = split(backbone, first)
+        self._backbone, self._variant, self._view = backbone, variant, view
+        self.name = f"{backbone.name}-first-{first}"
+        self.modality: Literal["image", "text"] = backbone.modality
+        self.fingerprint = f"{backbone.fingerprint}:first {first}:variant {variant}:{TOKENS}"
+        blank = torch.zeros(3, backbone.size, backbone.size, dtype=torch.uint8)
+        made = self._run(["a"] if backbone.size is None else [blank])
+        # Only in texts does the second axis differ from item to item.
+        self._shapes = {
+            name: ((TOKENS, *t.shape[2:]) if MASK in made else tuple(t.shape[1:]))
+            for name, t in made.items()
+        }
+        self.dim = sum(math.prod(shape) for shape in self._shapes.values())
+
+    def prepare(self, item: Item) -> Any:
+        """Read one item, or the view of it that this variant stands for."""
+        prepared = self._backbone.prepare(item)
+        if not self._variant or self._view is None:
+            return prepared
+        content = prepared.numpy().tobytes() if isinstance(prepared, Tensor) else prepared.encode()
+        digest = int.from_bytes(hashlib.sha256(content).digest()[:8], "little")
+        return self._view(prepared, np.random.default_rng([digest, self._variant]))
+
+    def embed(self, prepared: Sequence[Any]) -> FloatArray:
+        """The tensors of prepared items, flat. Shape [n, dim]."""
+        if not prepared:
+            return np.zeros((0, self.dim), dtype=np.float32)
+        flat = []
+        for name, t in self._run(prepared).items():
+            rows = torch.zeros(len(prepared), *self._shapes[name])
+            kept = t[:, : rows.shape[1]] if MASK in self._shapes else t
+            rows[(slice(None), *map(slice, kept.shape[1:]))] = kept.float()
+            flat.append(rows.flatten(1))
+        return torch.cat(flat, dim=1).numpy()
+
+    def encode(self, items: Sequence[Item], *, progress: bool = False) -> FloatArray:
+        """The tensors of items, flat. Shape [n, dim]."""
+        return encode_all(self, items, progress=progress)
+
+    def collate(self, rows: Sequence[FloatArray]) -> Collated:
+        """What `suffix` takes, from flat rows; texts are cut to the longest of these."""
+        whole = torch.from_numpy(np.stack(rows))
+        tensors, at = {}, 0
+        for name, shape in self._shapes.items():
+            size = math.prod(shape)
+            tensors[name] = whole[:, at : at + size].reshape(len(whole), *shape)
+            at += size
+        if MASK in tensors:
+            longest = int(tensors[MASK].sum(dim=1).max())
+            tensors = {name: t[:, :longest] for name, t in tensors.items()}
+            tensors[MASK] = tensors[MASK].long()
+        return tensors
+
+    def _run(self, prepared: Sequence[Any]) -> Collated:
+        made: Collated = self._prefix(self._backbone.collate(prepared))
+        return made

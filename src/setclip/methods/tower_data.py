@@ -1,0 +1,207 @@
+"""Raw items and their encoders as training takes them: backbones, sources, frozen features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from setclip.data.cache import cached_features
+from setclip.data.pools import FloatArray, IntArray, Item, Pools
+from setclip.encoders import open_backbone
+from setclip.encoders.adapt import freeze
+from setclip.encoders.backbone import Backbone, Collated
+from setclip.encoders.kept import KeptPrefix
+from setclip.modalities import BadItemError
+from setclip.modalities.views import image_view, text_view
+from setclip.training.batches import Sources
+from setclip.training.sources import KeptSource, RawSource, View
+
+if TYPE_CHECKING:
+    from setclip.methods.towers import Towers
+
+TOGETHER = 64
+"""Items embedded at once where there is no gradient."""
+
+VIEWS: dict[str, View] = {"image": image_view, "text": text_view}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One modality under training.
+
+    Attributes:
+        backbone: The encoder; its network is trained in place.
+        network: What a batch goes through: the whole network, or what follows a kept beginning.
+        collate: Prepared items to what `network` takes.
+        pairs: The items of the pairs.
+        pool: The items of the pool.
+    """
+
+    backbone: Backbone
+    network: nn.Module
+    collate: Callable[[Sequence[Any]], Collated]
+    pairs: RawSource | KeptSource
+    pool: RawSource | KeptSource
+
+
+def open_side(
+    o: Towers, encoder: Any, blocks: int | str, pairs: Sequence[Item], pool: Sequence[Item]
+) -> Side:
+    """Open an encoder, freeze all but its last blocks, and make its items ready.
+
+    Args:
+        o: Settings.
+        encoder: Name or options of the encoder.
+        blocks: Last blocks that learn, or "all".
+        pairs: Items of the pairs.
+        pool: Items of the pool.
+    """
+    backbone = open_backbone(encoder)
+    first = 0 if blocks == "all" else max(0, len(backbone.blocks) - int(blocks))
+    backbone = freeze(backbone, first)
+    view = VIEWS.get(backbone.modality)
+    if o.keep_prefix and backbone.split is not None and 0 < first < len(backbone.blocks):
+        return _kept(o, backbone, first, view, pairs, pool)
+    sources = (RawSource(items, backbone.prepare, view) for items in (pairs, pool))
+    return Side(backbone, backbone.network, backbone.collate, *sources)
+
+
+def _kept(
+    o: Towers,
+    backbone: Backbone,
+    first: int,
+    view: View | None,
+    pairs: Sequence[Item],
+    pool: Sequence[Item],
+) -> Side:
+    items = [*pairs, *pool]
+    several = [item if isinstance(item, tuple) else (item,) for item in items]
+    ends = np.cumsum([len(captions) for captions in several])
+    rows = [np.arange(end - len(c), end) for end, c in zip(ends, several, strict=True)]
+    flat: list[Any] = [caption for captions in several for caption in captions]
+    encoders = [
+        KeptPrefix(backbone, first, variant=variant, view=view)
+        for variant in range(1 + (o.variants if o.augment or o.weight_ssl else 0))
+    ]
+    variants = [cached_features(encoder, flat)[0] for encoder in encoders]
+    names = [str(captions[0])[:80] for captions in several]
+    n = len(pairs)
+    return Side(
+        backbone,
+        encoders[0].suffix,
+        encoders[0].collate,
+        KeptSource(variants, rows[:n], names[:n]),
+        KeptSource(variants, rows[n:], names[n:]),
+    )
+
+
+def embedded(side: Side, source: RawSource | KeptSource, module: nn.Module, width: int) -> FloatArray:
+    """What a module makes of the items as they are, without gradient. Shape [n, width].
+
+    Of several captions of an item the first is taken; NaN where an item cannot be read.
+    """
+    parts: dict[int, FloatArray] = {}
+    rng = np.random.default_rng(0)
+    module.eval()
+    for start in range(0, len(source), TOGETHER):
+        rows, read = [], []
+        for row in range(start, min(start + TOGETHER, len(source))):
+            with suppress(BadItemError):
+                read.append(source.read(row, rng, view=False))
+                rows.append(row)
+        if rows:
+            with torch.no_grad():
+                parts |= zip(rows, module(_on(side.collate(read), module)).cpu().numpy(), strict=True)
+    found = np.full((len(source), width), np.nan, dtype=np.float32)
+    for row, made in parts.items():
+        found[row] = made
+    return found
+
+
+def _on(batch: Collated, module: nn.Module) -> Collated:
+    device = next(module.parameters()).device
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+@dataclass(frozen=True)
+class TowerData:
+    """Both sides under training, and the features of their frozen encoders.
+
+    Attributes:
+        x: First modality.
+        y: Second modality.
+        pools: Features of the frozen encoders with set ids, row-aligned with the streams.
+    """
+
+    x: Side
+    y: Side
+    pools: Pools
+
+    @classmethod
+    def of(cls, o: Towers, pools: Pools) -> TowerData:
+        """Open both encoders on the items of the pools.
+
+        Raises:
+            ValueError: The pools hold features alone.
+        """
+        items = pools.items
+        if items is None:
+            raise ValueError(
+                "towers trains encoders on raw items and was given features alone: give a manifest "
+                "or a named data set, or use `setclip`, which trains heads on features."
+            )
+        x = open_side(o, o.x or items.x_encoder, o.x_blocks, items.x_pairs, items.x_pool)
+        y = open_side(o, o.y or items.y_encoder, o.y_blocks, items.y_pairs, items.y_pool)
+        pools = replace(pools, items=None)
+        if o.x is None and o.y is None:
+            return cls(x, y, pools)
+        return cls(x, y, _with_features(pools, x, y, o))._readable()
+
+    @property
+    def sources(self) -> Sources:
+        """The streams as batches take them."""
+        return Sources(
+            self.x.pairs, self.y.pairs, self.x.pool, self.y.pool, self.x.collate, self.y.collate
+        )
+
+    def without_pairs(self, held: IntArray) -> TowerData:
+        """The same without some of the pairs."""
+        kept = np.setdiff1d(np.arange(self.pools.n_pairs), held)
+        return self._take(kept, *map(np.arange, (len(self.x.pool), len(self.y.pool))))
+
+    def _readable(self) -> TowerData:
+        """The same without items that could not be read; half a pair is none."""
+        p = self.pools
+        good = [~np.isnan(rows).any(axis=1) for rows in (p.x_pairs, p.y_pairs, p.x_pool, p.y_pool)]
+        return self._take(*map(np.flatnonzero, (good[0] & good[1], good[2], good[3])))
+
+    def _take(self, pairs: IntArray, x_pool: IntArray, y_pool: IntArray) -> TowerData:
+        p = self.pools
+        return TowerData(
+            replace(self.x, pairs=self.x.pairs.take(pairs), pool=self.x.pool.take(x_pool)),
+            replace(self.y, pairs=self.y.pairs.take(pairs), pool=self.y.pool.take(y_pool)),
+            Pools(
+                p.x_pairs[pairs],
+                p.y_pairs[pairs],
+                p.x_pool[x_pool],
+                p.y_pool[y_pool],
+                p.x_sets[x_pool],
+                p.y_sets[y_pool],
+            ),
+        )
+
+
+def _with_features(pools: Pools, x: Side, y: Side, o: Towers) -> Pools:
+    """The pools with features of encoders other than those that made them."""
+    made = {}
+    for name, side, other in (("x", x, o.x), ("y", y, o.y)):
+        if other is not None:
+            made[f"{name}_pairs"] = embedded(side, side.pairs, side.network, side.backbone.dim)
+            made[f"{name}_pool"] = embedded(side, side.pool, side.network, side.backbone.dim)
+    return replace(pools, **made)
