@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,16 @@ from setclip.data.atomic import replacing, write_text
 from setclip.data.pools import FloatArray, to_numpy
 from setclip.linear.maps import AffineMap
 
+if TYPE_CHECKING:
+    from setclip.encoders.backbone import Backbone
+
 HeadKind = Literal["linear", "projection"]
 
 FORMAT_VERSION = 1
 ROWS_AT_A_TIME = 8192
+ITEMS_AT_A_TIME = 32
+
+Side = Literal["x", "y"]
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,15 @@ class AlignedModel:
         >>> model.similarity(image_features, text_features).argmax(axis=1)
     """
 
-    def __init__(self, x_tower: Tower, y_tower: Tower, card: ModelCard | None = None) -> None:
+    def __init__(
+        self,
+        x_tower: Tower,
+        y_tower: Tower,
+        card: ModelCard | None = None,
+        *,
+        x_backbone: Backbone | None = None,
+        y_backbone: Backbone | None = None,
+    ) -> None:
         if x_tower.spec.d_out != y_tower.spec.d_out:
             raise ValueError(
                 f"the x tower ends in {x_tower.spec.d_out} dimensions and the y tower in "
@@ -155,6 +169,12 @@ class AlignedModel:
             )
         self.x_tower, self.y_tower = x_tower.eval(), y_tower.eval()
         self.card = card or ModelCard()
+        self.x_backbone, self.y_backbone = x_backbone, y_backbone
+
+    @property
+    def trained_encoders(self) -> bool:
+        """Whether the encoders were trained with the heads: such a model takes raw items alone."""
+        return self.x_backbone is not None
 
     @property
     def dim(self) -> int:
@@ -171,11 +191,11 @@ class AlignedModel:
         Returns:
             Unit rows, shape [n, dim].
         """
-        return self._encode("x", self.x_tower, self.card.x_encoder, items)
+        return self._encode("x", items)
 
     def encode_y(self, items: npt.ArrayLike | Sequence[Any]) -> FloatArray:
         """Embed items of the second modality; see :meth:`encode_x`."""
-        return self._encode("y", self.y_tower, self.card.y_encoder, items)
+        return self._encode("y", items)
 
     def similarity(
         self, x: npt.ArrayLike | Sequence[Any], y: npt.ArrayLike | Sequence[Any]
@@ -183,13 +203,17 @@ class AlignedModel:
         """Cosine of every x with every y, features or raw items. Shape [n, m]."""
         return self.encode_x(x) @ self.encode_y(y).T
 
-    def _encode(
-        self,
-        side: str,
-        tower: Tower,
-        encoder: str | dict[str, Any],
-        items: npt.ArrayLike | Sequence[Any],
-    ) -> FloatArray:
+    def _encode(self, side: Side, items: npt.ArrayLike | Sequence[Any]) -> FloatArray:
+        tower = self.x_tower if side == "x" else self.y_tower
+        encoder = self.card.x_encoder if side == "x" else self.card.y_encoder
+        backbone = self.x_backbone if side == "x" else self.y_backbone
+        if backbone is not None:
+            if not _is_raw(items):
+                raise ValueError(
+                    f"this model was trained together with its {side} encoder "
+                    f"{backbone.name!r}: pass raw items (paths, bytes or texts), not features."
+                )
+            return self._encode_raw(backbone, tower, list(items))  # type: ignore[arg-type]
         if _is_raw(items):
             if not encoder:
                 raise ValueError(
@@ -213,6 +237,24 @@ class AlignedModel:
                 out[rows] = tower(torch.from_numpy(block)).numpy()
         return out
 
+    def _encode_raw(self, backbone: Backbone, tower: Tower, items: list[Any]) -> FloatArray:
+        """Through the trained encoder; of an item with several captions the mean direction."""
+        several = [item if isinstance(item, tuple) else (item,) for item in items]
+        flat = [caption for captions in several for caption in captions]
+        network = backbone.network.eval()
+        device = next(network.parameters()).device
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(flat), ITEMS_AT_A_TIME):
+                read = [backbone.prepare(item) for item in flat[start : start + ITEMS_AT_A_TIME]]
+                collated = {k: t.to(device) for k, t in backbone.collate(read).items()}
+                parts.append(tower(network(collated)).float().cpu())
+        z = torch.cat(parts)
+        owner = torch.repeat_interleave(torch.tensor([len(captions) for captions in several]))
+        summed = torch.zeros(len(items), self.dim).index_add_(0, owner, z)
+        embedded: FloatArray = normalize(summed, dim=-1).numpy()
+        return embedded
+
     def save(self, directory: str | Path) -> None:
         """Write weights, ``model.json`` and the card ``README.md``, each atomically."""
         folder = Path(directory)
@@ -222,11 +264,20 @@ class AlignedModel:
             for side, tower in (("x", self.x_tower), ("y", self.y_tower))
             for name, tensor in tower.state_dict().items()
         }
+        for side, backbone in (("x", self.x_backbone), ("y", self.y_backbone)):
+            if backbone is not None:
+                # Encoders may tie weights, which safetensors stores only apart.
+                weights = backbone.network.state_dict()
+                tensors |= {
+                    f"{side}_encoder.{name}": tensor.detach().cpu().clone().contiguous()
+                    for name, tensor in weights.items()
+                }
         description = {
             "format_version": FORMAT_VERSION,
             "setclip": version("setclip"),
             "x": asdict(self.x_tower.spec),
             "y": asdict(self.y_tower.spec),
+            "trained_encoders": self.trained_encoders,
             "card": asdict(self.card),
         }
         # The description goes first and comes back last: a folder that has it has everything it
@@ -271,13 +322,24 @@ class AlignedModel:
                     {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
                 )
             card = ModelCard(**description["card"])
+            backbones = (
+                {side: _trained(side, card, tensors) for side in ("x", "y")}
+                if description.get("trained_encoders")
+                else {}
+            )
         except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
             reason = " ".join(str(error).split()).rstrip(". ")  # PyTorch's runs over many lines
             raise ValueError(
                 f"{weights} does not fit {path.name}, one of them is damaged: {reason}. "
                 "Fit the model again or restore both files."
             ) from error
-        return cls(towers["x"], towers["y"], card)
+        return cls(
+            towers["x"],
+            towers["y"],
+            card,
+            x_backbone=backbones.get("x"),
+            y_backbone=backbones.get("y"),
+        )
 
     def _card_text(self) -> str:
         card = self.card
@@ -307,6 +369,18 @@ def _encoder_name(described: str | dict[str, Any]) -> str:
     """A name as it is, options as JSON."""
     text = described if isinstance(described, str) else f"`{json.dumps(described)}`"
     return text or "ready features"
+
+
+def _trained(side: str, card: ModelCard, tensors: dict[str, Tensor]) -> Backbone:
+    """The encoder that a card names, with the weights that were trained."""
+    from setclip.encoders import backbone_from_card
+
+    backbone = backbone_from_card(card.x_encoder if side == "x" else card.y_encoder)
+    prefix = f"{side}_encoder."
+    backbone.network.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    )
+    return backbone
 
 
 def _listing(title: str, lines: list[str]) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from setclip.encoders.backbone import Backbone
     from setclip.encoders.options import EncoderOptions
 
-__all__ = ["NAMES", "Encoder", "Item", "from_card", "get", "open_backbone", "open_encoder"]
+__all__ = ["NAMES", "Encoder", "Item", "backbone_from_card", "from_card", "get", "open_backbone", "open_encoder"]
 
 
 def _efficientnet_lite0() -> Encoder:
@@ -125,8 +125,19 @@ def from_card(described: str | dict[str, Any]) -> Encoder:
         ValueError: There is no such encoder, or it is code of somebody's: a model file must not
             run any.
     """
-    if isinstance(described, str):
-        return get(described)
+    return get(described) if isinstance(described, str) else open_encoder(_of_card(described))
+
+
+def backbone_from_card(described: str | dict[str, Any]) -> Backbone:
+    """Return the network that a model card names, to be filled with the weights of the model.
+
+    Raises:
+        ValueError: As :func:`from_card`.
+    """
+    return open_backbone(_of_card(described))
+
+
+def _of_card(described: str | dict[str, Any]) -> EncoderOptions:
     from setclip.encoders.choices import parsed
 
     options = parsed(described)
@@ -135,4 +146,4 @@ def from_card(described: str | dict[str, Any]) -> Encoder:
             f"this model takes features of {options.label}, which is not run because a file says "
             "so: open that encoder yourself and pass its features."
         )
-    return open_encoder(options)
+    return options

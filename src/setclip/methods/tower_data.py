@@ -101,7 +101,9 @@ def _kept(
     )
 
 
-def embedded(side: Side, source: RawSource | KeptSource, module: nn.Module, width: int) -> FloatArray:
+def embedded(
+    side: Side, source: RawSource | KeptSource, module: nn.Module, width: int
+) -> FloatArray:
     """What a module makes of the items as they are, without gradient. Shape [n, width].
 
     Of several captions of an item the first is taken; NaN where an item cannot be read.
@@ -117,7 +119,9 @@ def embedded(side: Side, source: RawSource | KeptSource, module: nn.Module, widt
                 rows.append(row)
         if rows:
             with torch.no_grad():
-                parts |= zip(rows, module(_on(side.collate(read), module)).cpu().numpy(), strict=True)
+                parts |= zip(
+                    rows, module(_on(side.collate(read), module)).cpu().numpy(), strict=True
+                )
     found = np.full((len(source), width), np.nan, dtype=np.float32)
     for row, made in parts.items():
         found[row] = made

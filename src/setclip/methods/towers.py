@@ -238,9 +238,7 @@ def _batches(o: Towers, data: TowerData, seed: int) -> Callable[[int, int], Iter
         augment=o.augment,
         second_views=o.batch_views if o.weight_ssl else 0,
     )
-    steps = Steps(
-        data.sources, data.pools, composition, seed=seed, rank=rank(), world=world_size()
-    )
+    steps = Steps(data.sources, data.pools, composition, seed=seed, rank=rank(), world=world_size())
     return partial(load_steps, steps, workers=o.workers)
 
 

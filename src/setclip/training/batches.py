@@ -299,6 +299,7 @@ def load_steps(steps: Steps, first: int, last: int, *, workers: int = 0) -> Iter
         sampler=range(first, last),
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # of seeds that no worker uses; not the caller's
     )
     return iter(loader)
 

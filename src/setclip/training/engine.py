@@ -299,7 +299,8 @@ class _Run:
         tensors = {
             f"{part}/{n}": t.cpu() for part, named in parts.items() for n, t in named.items()
         }
-        save_state(path, tensors, {"state": asdict(self.state), "optimiser": optimiser, **known})
+        facts = {"state": asdict(self.state), "slots": optimiser, "known": known}
+        save_state(path, tensors, facts)
 
     def resume(self, path: Path, known: dict[str, Any]) -> None:
         """Put back what :meth:`save` wrote.
@@ -308,11 +309,11 @@ class _Run:
             ValueError: It was written under another configuration.
         """
         tensors, facts = load_state(path)
-        state, optimiser = facts.pop("state"), facts.pop("optimiser")
+        then = facts["known"]
         differing = [
-            f"{name}: {facts.get(name)!r} → {known.get(name)!r}"
-            for name in sorted({*facts, *known})
-            if facts.get(name) != known.get(name)
+            f"{name}: {then.get(name)!r} → {known.get(name)!r}"
+            for name in sorted({*then, *known})
+            if then.get(name) != known.get(name)
         ]
         if differing:
             raise ValueError(
@@ -332,8 +333,8 @@ class _Run:
                 buffer.copy_(parts["buffers"][name])
             for i, p in enumerate(self.learned):
                 p.copy_(parts["learned"][str(i)])
-        restore_optimiser(self.optimiser, parts.get("optimiser", {}), optimiser)
-        self.state = _State(**state)
+        restore_optimiser(self.optimiser, parts.get("optimiser", {}), facts["slots"])
+        self.state = _State(**facts["state"])
 
     def finish(
         self, schedule: Schedule, journal: Journal, phase: str, *, selected: bool
@@ -424,10 +425,13 @@ def _checked(
 def _accelerator(engine: Engine, journal: Journal) -> Accelerator:
     try:
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
     except ImportError as error:
         raise ImportError(
             'training encoders needs accelerate: pip install "setclip[train]"'
         ) from error
+    # It keeps the precision of the first call in a process for all later ones.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(
         cpu=engine.device == "cpu",
         mixed_precision=engine.precision,
