@@ -30,6 +30,7 @@ IMPORTED_AS = {"scikit-learn": "sklearn", "pyyaml": "yaml"}
 # Everything that is not a core dependency, and the only rooms that may know of it.
 EXTRAS = {
     "PIL": {"encoders", "modalities", "report"},
+    "accelerate": {"training"},
     "datasets": {"data"},
     "biotite": {"proteins"},
     "cairosvg": {"data"},

@@ -102,11 +102,6 @@ class EncoderTower(nn.Module):
         super().__init__()
         self.encoder, self.head = encoder, head
 
-    @property
-    def dim(self) -> int:
-        """Width of the shared space."""
-        return self.head.spec.d_out
-
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """One row an item in every tensor, to unit rows [n, d_out]."""
         z: Tensor = self.head(self.encoder(batch))
@@ -389,6 +384,6 @@ def _listing(title: str, lines: list[str]) -> str:
 
 def _is_raw(items: Any) -> bool:
     """Whether a sequence holds raw items (paths, texts, bytes) and not numbers."""
-    return (
-        isinstance(items, Sequence) and len(items) > 0 and isinstance(items[0], str | bytes | Path)
-    )
+    first = items[0] if isinstance(items, Sequence) and len(items) else None
+    several = isinstance(first, tuple) and len(first) > 0 and isinstance(first[0], str)
+    return several or isinstance(first, str | bytes | Path)

@@ -1,4 +1,4 @@
-"""The loop for towers: it learns, resumes bit for bit, averages, stops, and refuses other configs."""
+"""The loop for towers: learning, resuming bit for bit, averaging, stopping, refusing."""
 
 from __future__ import annotations
 

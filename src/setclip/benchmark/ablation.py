@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from setclip.methods import SetCLIP
+from setclip.methods.towers import CLIPTowers, Towers
 
 Ablated = dict[str, tuple[str, SetCLIP]]
 
@@ -60,3 +61,16 @@ ABLATED_STARTS: Ablated = {
     )
 }
 """Other starts. That of transport costs half a minute, that of CCA on sets ten seconds."""
+
+_AT: dict[str, Any] = {"x": {"kind": "efficientnet-lite0", "size": 128}}
+
+TRAINED_ENCODERS: dict[str, tuple[str, CLIPTowers | Towers]] = {
+    "towers-frozen": ("auto, frozen at 128", Towers(**_AT, steps=0)),
+    "towers": ("Set-CLIP end to end", Towers(**_AT)),
+    "towers-no-sdd": ("… without SDD", Towers(**_AT, weight_sdd=0.0)),
+    "towers-no-mmd": ("… without MMD", Towers(**_AT, weight_mmd=0.0)),
+    "towers-no-ssl": ("… without SSL", Towers(**_AT, weight_ssl=0.0)),
+    "towers-no-match": ("… without matching", Towers(**_AT, weight_match=0.0)),
+    "clip-towers": ("CLIP end to end", CLIPTowers(**_AT)),
+}
+"""Set-CLIP end to end and the same without each of its terms."""

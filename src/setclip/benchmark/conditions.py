@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from setclip.benchmark.cells import ALL, Cell, View
 from setclip.benchmark.data import BenchmarkData
-from setclip.data.pools import FloatArray, IntArray, Pools, make_pools
+from setclip.data.datasets import load_dataset
+from setclip.data.pools import FloatArray, IntArray, Item, Pools, RawItems, make_pools
 from setclip.data.splits import Condition as Drawn
-from setclip.data.splits import draw_pools, one_per_group, split_by_group
+from setclip.data.splits import (
+    PoolRows,
+    draw_pools,
+    draw_rows_of_pools,
+    one_per_group,
+    split_by_group,
+)
 
 GALLERY = 1000
 """Test items at most, drawn at random: galleries of one size compare, and stay affordable."""
@@ -31,10 +39,19 @@ NEAR = 0.9
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """What a method learns from, and rows of the test items, one a group."""
+    """What a method learns from, and rows of the test items, one a group.
+
+    Attributes:
+        pools: With raw items for methods that train encoders.
+        test: Rows of the test items.
+        x_items: Raw test items, for models that take nothing else; empty otherwise.
+        y_items: Their partners.
+    """
 
     pools: Pools
     test: IntArray
+    x_items: Sequence[Item] = ()
+    y_items: Sequence[Item] = ()
 
 
 def draw(cell: Cell, data: BenchmarkData) -> Draw:
@@ -52,7 +69,19 @@ def draw(cell: Cell, data: BenchmarkData) -> Draw:
     train, held = split_by_group(data.groups, test_fraction=cell.test_fraction, seed=cell.seed)
     test = one_per_group(held, data.groups, seed=cell.seed)
     test = np.sort(np.random.default_rng(cell.seed).permutation(test)[:GALLERY])
-    return Draw(_draw_pools(cell, data, train, held), test)
+    pools = _draw_pools(cell, data, train, held)
+    if not trains_encoders(cell):
+        return Draw(pools, test)
+    dataset = load_dataset(cell.dataset)
+    x_items, y_items = (
+        [items[row] for row in test] for items in (dataset.x_items, dataset.y_items)
+    )
+    return Draw(pools, test, x_items, y_items)
+
+
+def trains_encoders(cell: Cell) -> bool:
+    """Whether the method of a cell takes raw items."""
+    return bool(getattr(cell.method, "trains_encoders", False))
 
 
 def _draw_pools(cell: Cell, data: BenchmarkData, train: IntArray, held: IntArray) -> Pools:
@@ -62,9 +91,7 @@ def _draw_pools(cell: Cell, data: BenchmarkData, train: IntArray, held: IntArray
     if cell.view == "own":
         return _draw_own(cell, data, train, held, pairs)
     damaged = cell.view in ("damaged-sets", "strays")
-    pools = draw_pools(
-        data.x,
-        data.y,
+    rows = draw_rows_of_pools(
         train,
         pairs=pairs,
         condition=_DRAWN[cell.view],
@@ -73,7 +100,23 @@ def _draw_pools(cell: Cell, data: BenchmarkData, train: IntArray, held: IntArray
         wrong_ids=WRONG_IDS if cell.view == "damaged-sets" else 0.0,
         seed=cell.seed,
     )
+    pools = rows.pools(data.x, data.y)
+    if trains_encoders(cell):
+        pools = replace(pools, items=_raw(cell.dataset, rows))
     return pools.without_pools() if cell.view == "pairs" else pools
+
+
+def _raw(name: str, rows: PoolRows) -> RawItems:
+    dataset = load_dataset(name)
+    x, y = dataset.x_items, dataset.y_items
+    return RawItems(
+        [x[row] for row in rows.pairs],
+        [y[row] for row in rows.pairs],
+        [x[row] for row in rows.x_pool],
+        [y[row] for row in rows.y_pool],
+        dataset.x_encoder,
+        dataset.y_encoder,
+    )
 
 
 _DRAWN: dict[View, Drawn] = {

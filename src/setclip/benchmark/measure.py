@@ -64,7 +64,10 @@ def run_cell(cell: Cell, data: BenchmarkData) -> Result:
 
 def _score(model: AlignedModel, drawn: Draw, x: FloatArray, y: FloatArray) -> Result:
     # Rows in one order on both sides are safe: ties are settled by expectation.
-    found = retrieval(model.encode_x(x[drawn.test]), model.encode_y(y[drawn.test]), ks=KS)
+    trained = model.trained_encoders
+    zx = model.encode_x(drawn.x_items if trained else x[drawn.test])
+    zy = model.encode_y(drawn.y_items if trained else y[drawn.test])
+    found = retrieval(zx, zy, ks=KS)
     return {
         "metrics": {f"recall@{k}": found.recall[k] for k in KS}
         | {"median_rank": found.median_rank, "foscttm": found.foscttm},

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar, get_args
 
-from setclip.benchmark.ablation import ABLATED, ABLATED_STARTS, FORMS
+from setclip.benchmark.ablation import ABLATED, ABLATED_STARTS, FORMS, TRAINED_ENCODERS
 from setclip.benchmark.cells import ALL, BenchmarkMethod, Cell, Condition, PairCount
 from setclip.benchmark.planted import PLANTED
 from setclip.methods import CCA, CLIP, METHODS, Procrustes, Ridge, SetCLIP, SigLIP, make_method
@@ -98,10 +98,10 @@ PAIRS_ALONE = frozenset({"cca-pairs"})
 
 
 def _others() -> Iterator[str]:
-    """Methods that have no name of their own here, each class once."""
+    """Methods of features that have no name of their own here, each class once."""
     seen: set[object] = {type(method) for _, method in NAMED.values()}
     for name, make in METHODS.items():
-        if make not in seen:
+        if make not in seen and not getattr(make, "trains_encoders", False):
             seen.add(make)
             yield name
 
@@ -192,6 +192,15 @@ SUITES: dict[str, Suite] = {
         CLOUDS,
         _settings((0, 10, 50, 200), ("disjoint", "shifted", "sets")),
         EVERY,
+    ),
+    "clip-art": Suite(
+        "Open Clip Art with encoders trained end to end: what pools and sets add to CLIP on the "
+        "same pairs, and what training adds to frozen encoders",
+        ("openclipart",),
+        _settings((500,), USUAL),
+        (*TRAINED_ENCODERS, "auto", "cca-pairs"),
+        seeds=3,
+        known=TRAINED_ENCODERS,
     ),
     "full": Suite(
         "Every data set, method and number of pairs",

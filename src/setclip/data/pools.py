@@ -115,9 +115,7 @@ class Pools:
     def without_pools(self) -> Pools:
         """The pairs alone."""
         none = np.zeros(0, dtype=np.int64)
-        items = self.items
-        if items is not None:
-            items = replace(items, x_pool=(), y_pool=())
+        items = self.items and replace(self.items, x_pool=(), y_pool=())
         return Pools(
             self.x_pairs, self.y_pairs, self.x_pool[:0], self.y_pool[:0], none, none, items
         )

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from setclip.encoders.backbone import Backbone
     from setclip.encoders.options import EncoderOptions
 
-__all__ = ["NAMES", "Encoder", "Item", "backbone_from_card", "from_card", "get", "open_backbone", "open_encoder"]
+__all__ = [
+    "NAMES",
+    "Encoder",
+    "Item",
+    "backbone_from_card",
+    "from_card",
+    "get",
+    "open_backbone",
+    "open_encoder",
+]
 
 
 def _efficientnet_lite0() -> Encoder:

@@ -49,8 +49,8 @@ class KeptPrefix:
         self.name = f"{backbone.name}-first-{first}"
         self.modality: Literal["image", "text"] = backbone.modality
         self.fingerprint = f"{backbone.fingerprint}:first {first}:variant {variant}:{TOKENS}"
-        blank = torch.zeros(3, backbone.size, backbone.size, dtype=torch.uint8)
-        made = self._run(["a"] if backbone.size is None else [blank])
+        size = backbone.size
+        made = self._run(["a"] if size is None else [torch.zeros(3, size, size, dtype=torch.uint8)])
         # Only in texts does the second axis differ from item to item.
         self._shapes = {
             name: ((TOKENS, *t.shape[2:]) if MASK in made else tuple(t.shape[1:]))

@@ -20,6 +20,7 @@ from setclip.methods.siglip import SigLIP
 from setclip.methods.sotalign import SOTAlign
 from setclip.methods.structure import Structure
 from setclip.methods.sue import SUE
+from setclip.methods.towers import CLIPTowers, Towers
 from setclip.methods.transport_cca import TransportCCA
 from setclip.methods.transport_procrustes import TransportProcrustes
 from setclip.methods.wasserstein_procrustes import WassersteinProcrustes
@@ -39,7 +40,9 @@ AnyMethod = Annotated[
     | SUE
     | TransportProcrustes
     | TransportCCA
-    | Auto,
+    | Auto
+    | Towers
+    | CLIPTowers,
     Field(discriminator="kind"),
 ]
 
@@ -57,6 +60,8 @@ METHODS: dict[str, Callable[..., Method]] = {
     "wasserstein-procrustes": WassersteinProcrustes,
     "mini-vec2vec": MiniVec2Vec,
     "sue": SUE,
+    "towers": Towers,
+    "clip-towers": CLIPTowers,
     "transport-procrustes": TransportProcrustes,
     "transport-cca": TransportCCA,
     "auto": Auto,

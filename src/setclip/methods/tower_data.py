@@ -16,7 +16,9 @@ from setclip.data.pools import FloatArray, IntArray, Item, Pools
 from setclip.encoders import open_backbone
 from setclip.encoders.adapt import freeze
 from setclip.encoders.backbone import Backbone, Collated
+from setclip.encoders.choices import parsed
 from setclip.encoders.kept import KeptPrefix
+from setclip.encoders.options import EncoderOptions
 from setclip.modalities import BadItemError
 from setclip.modalities.views import image_view, text_view
 from setclip.training.batches import Sources
@@ -36,7 +38,8 @@ class Side:
     """One modality under training.
 
     Attributes:
-        backbone: The encoder; its network is trained in place.
+        backbone: The encoder; its weights are trained in place.
+        described: The encoder as a model card names it.
         network: What a batch goes through: the whole network, or what follows a kept beginning.
         collate: Prepared items to what `network` takes.
         pairs: The items of the pairs.
@@ -44,6 +47,7 @@ class Side:
     """
 
     backbone: Backbone
+    described: str | dict[str, Any]
     network: nn.Module
     collate: Callable[[Sequence[Any]], Collated]
     pairs: RawSource | KeptSource
@@ -62,42 +66,49 @@ def open_side(
         pairs: Items of the pairs.
         pool: Items of the pool.
     """
-    backbone = open_backbone(encoder)
-    first = 0 if blocks == "all" else max(0, len(backbone.blocks) - int(blocks))
-    backbone = freeze(backbone, first)
+    options = encoder if isinstance(encoder, EncoderOptions) else parsed(encoder)
+    backbone = open_backbone(options)
+    count = len(backbone.blocks)
+    first = 0 if blocks == "all" else max(0, count - int(blocks))
+    # What the encoder's own options freeze stays frozen.
+    first = max(first, count if options.freeze == "all" else options.freeze)
+    partly = freeze(backbone, first)
     view = VIEWS.get(backbone.modality)
+    side = Side(
+        backbone,
+        options.described,
+        partly.network,
+        backbone.collate,
+        RawSource(pairs, backbone.prepare, view),
+        RawSource(pool, backbone.prepare, view),
+    )
     if o.keep_prefix and backbone.split is not None and 0 < first < len(backbone.blocks):
-        return _kept(o, backbone, first, view, pairs, pool)
-    sources = (RawSource(items, backbone.prepare, view) for items in (pairs, pool))
-    return Side(backbone, backbone.network, backbone.collate, *sources)
+        return _kept(o, side, partly, first)
+    return side
 
 
-def _kept(
-    o: Towers,
-    backbone: Backbone,
-    first: int,
-    view: View | None,
-    pairs: Sequence[Item],
-    pool: Sequence[Item],
-) -> Side:
-    items = [*pairs, *pool]
+def _kept(o: Towers, side: Side, partly: Backbone, first: int) -> Side:
+    """The same side on what its frozen blocks make of each item, from the feature cache."""
+    assert isinstance(side.pairs, RawSource)
+    assert isinstance(side.pool, RawSource)
+    items = [*side.pairs.items, *side.pool.items]
     several = [item if isinstance(item, tuple) else (item,) for item in items]
     ends = np.cumsum([len(captions) for captions in several])
     rows = [np.arange(end - len(c), end) for end, c in zip(ends, several, strict=True)]
     flat: list[Any] = [caption for captions in several for caption in captions]
     encoders = [
-        KeptPrefix(backbone, first, variant=variant, view=view)
+        KeptPrefix(partly, first, variant=variant, view=side.pairs.view)
         for variant in range(1 + (o.variants if o.augment or o.weight_ssl else 0))
     ]
     variants = [cached_features(encoder, flat)[0] for encoder in encoders]
     names = [str(captions[0])[:80] for captions in several]
-    n = len(pairs)
-    return Side(
-        backbone,
-        encoders[0].suffix,
-        encoders[0].collate,
-        KeptSource(variants, rows[:n], names[:n]),
-        KeptSource(variants, rows[n:], names[n:]),
+    n = len(side.pairs)
+    return replace(
+        side,
+        network=encoders[0].suffix,
+        collate=encoders[0].collate,
+        pairs=KeptSource(variants, rows[:n], names[:n]),
+        pool=KeptSource(variants, rows[n:], names[n:]),
     )
 
 
@@ -123,8 +134,8 @@ def embedded(
                     rows, module(_on(side.collate(read), module)).cpu().numpy(), strict=True
                 )
     found = np.full((len(source), width), np.nan, dtype=np.float32)
-    for row, made in parts.items():
-        found[row] = made
+    for row, z in parts.items():
+        found[row] = z
     return found
 
 
@@ -167,6 +178,15 @@ class TowerData:
             return cls(x, y, pools)
         return cls(x, y, _with_features(pools, x, y, o))._readable()
 
+    def unreadable(self, given: Pools) -> int:
+        """How many rows of the given pools are left out."""
+        kept = self.pools
+        return (
+            (given.n_pairs - kept.n_pairs)
+            + (len(given.x_pool) - len(kept.x_pool))
+            + (len(given.y_pool) - len(kept.y_pool))
+        )
+
     @property
     def sources(self) -> Sources:
         """The streams as batches take them."""
@@ -203,7 +223,7 @@ class TowerData:
 
 def _with_features(pools: Pools, x: Side, y: Side, o: Towers) -> Pools:
     """The pools with features of encoders other than those that made them."""
-    made = {}
+    made: dict[str, Any] = {}
     for name, side, other in (("x", x, o.x), ("y", y, o.y)):
         if other is not None:
             made[f"{name}_pairs"] = embedded(side, side.pairs, side.network, side.backbone.dim)

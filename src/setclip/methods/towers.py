@@ -8,10 +8,18 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 from torch import nn
 
 from setclip.data.pools import NO_SET, IntArray, Pools
+from setclip.encoders.choices import AnyOptions
 from setclip.methods.early_stopping import digest
 from setclip.methods.protocol import Options, Recipe, Supervision, card
 from setclip.methods.set_losses import SetLosses
@@ -24,6 +32,10 @@ from setclip.training.distributed import rank, world_size
 from setclip.training.engine import Averaging, Engine, train_towers
 from setclip.training.journal import Journal
 from setclip.training.loop import Schedule
+
+EncoderChoice = Annotated[
+    AnyOptions, BeforeValidator(lambda v: {"kind": v} if isinstance(v, str) else v)
+]
 
 # Constants of the authors' release (ViT run): encoders at 1e-5, heads at 1e-3.
 PAPER: dict[str, Any] = {
@@ -46,15 +58,21 @@ PAPER: dict[str, Any] = {
 
 
 class TowerSettings(Options):
-    """What training of encoders needs whatever the losses: blocks, batches, rates, engine."""
+    """What training of encoders needs whatever the losses: blocks, batches, rates, engine.
+
+    Attributes:
+        trains_encoders: Such a method takes raw items and gives a model that does.
+    """
+
+    trains_encoders: ClassVar[bool] = True
 
     x_blocks: NonNegativeInt | Literal["all"] = 4
     """Last blocks of the x encoder that learn."""
     y_blocks: NonNegativeInt | Literal["all"] = 2
     """Last blocks of the y encoder that learn."""
-    x: AnyEncoder | None = None
+    x: EncoderChoice | None = None
     """Encoder of x; None takes that which made the features."""
-    y: AnyEncoder | None = None
+    y: EncoderChoice | None = None
     """Encoder of y; None takes that which made the features."""
     keep_prefix: bool = True
     """Run frozen first blocks once an item and keep what they give, where the encoder allows."""
@@ -168,8 +186,9 @@ class CLIPTowers(TowerSettings):
                 "least 2, or use `towers`, which also takes sets and pools."
             )
         shared = set(TowerSettings.model_fields) | {"start", "temperature"}
-        zero = {f"weight_{name}": 0.0 for name in ("sdd", "mmd", "ssl", "match")}
-        options = Towers(**{name: getattr(self, name) for name in shared}, **zero)
+        given: dict[str, Any] = {name: getattr(self, name) for name in shared}
+        given |= {f"weight_{name}": 0.0 for name in ("sdd", "mmd", "ssl", "match")}
+        options = Towers(**given)
         journal = journal or Journal()
         model = fit_towers(options, pools.without_pools(), seed=seed, journal=journal)
         model.card = card(self, pools, seed, journal)
@@ -179,18 +198,22 @@ class CLIPTowers(TowerSettings):
 def fit_towers(o: Towers, pools: Pools, *, seed: int, journal: Journal) -> AlignedModel:
     """Read, start, train, and put the model together."""
     data = TowerData.of(o, pools)
-    heads = _heads(o, data.pools, seed, journal)
+    lost = data.unreadable(pools)
+    if lost:
+        journal.note(f"{lost:,} rows hold an item that could not be read, and were left out.")
+    held = _held_out(o, data.pools, seed)
+    learning = data.without_pairs(held)
+    heads = _heads(o, learning.pools, seed, journal)
     towers = nn.ModuleDict(
         {
             "x": EncoderTower(data.x.network, heads[0]),
             "y": EncoderTower(data.y.network, heads[1]),
         }
     )
-    held = _held_out(o, data.pools, seed)
     trained = train_towers(
         towers,
         TowerObjective(o, towers["x"], towers["y"]),
-        _batches(o, data.without_pairs(held), seed),
+        _batches(o, learning, seed),
         Schedule(
             o.steps,
             o.lr,
@@ -202,7 +225,9 @@ def fit_towers(o: Towers, pools: Pools, *, seed: int, journal: Journal) -> Align
         rates={"x.encoder": o.encoder_rate, "y.encoder": o.encoder_rate},
         averaging=Averaging(o.ema, o.wise),
         engine=Engine(o.precision, o.chunk, o.device, o.trackers),
-        criterion=partial(_rank_of_held_out, data, towers, held) if len(held) else None,
+        criterion=partial(_rank_of_held_out, data, towers, held, heads[0].spec.d_out)
+        if len(held)
+        else None,
         seed=seed,
         journal=journal,
         facts={"options": _deciding(o), "data": digest(data.pools)},
@@ -213,7 +238,8 @@ def fit_towers(o: Towers, pools: Pools, *, seed: int, journal: Journal) -> Align
             f"the first: {item}."
         )
     description = card(o, data.pools, seed, journal)
-    return AlignedModel(*heads, description, data.x.backbone, data.y.backbone)
+    description.x_encoder, description.y_encoder = data.x.described, data.y.described
+    return AlignedModel(*heads, description, x_backbone=data.x.backbone, y_backbone=data.y.backbone)
 
 
 def _heads(o: Towers, pools: Pools, seed: int, journal: Journal) -> tuple[Tower, Tower]:
@@ -250,10 +276,10 @@ def _held_out(o: Towers, pools: Pools, seed: int) -> IntArray:
     return np.sort(np.random.default_rng(seed).permutation(pools.n_pairs)[:count])
 
 
-def _rank_of_held_out(data: TowerData, towers: nn.ModuleDict, held: IntArray) -> float:
+def _rank_of_held_out(data: TowerData, towers: nn.ModuleDict, held: IntArray, width: int) -> float:
     """Mean log2 rank of the partner among all pairs, both ways."""
     zx, zy = (
-        embedded(side, side.pairs, tower, tower.dim)
+        embedded(side, side.pairs, tower, width)
         for side, tower in ((data.x, towers["x"]), (data.y, towers["y"]))
     )
     units = np.full(len(zx), NO_SET)

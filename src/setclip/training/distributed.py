@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 import math
+import os
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+
+def join() -> None:
+    """Join the processes that torchrun, accelerate or SLURM started together, if any.
+
+    Raises:
+        ImportError: There are several, and accelerate is not installed.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _grouped():
+        return
+    try:
+        from accelerate import PartialState
+    except ImportError as error:
+        raise ImportError(
+            'several processes need accelerate: pip install "setclip[train]"'
+        ) from error
+    PartialState(cpu=not torch.cuda.is_available())
+
+
+def wait() -> None:
+    """Go on when all processes have come here."""
+    if _grouped():
+        dist.barrier()
 
 
 def rank() -> int:

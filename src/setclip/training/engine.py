@@ -30,7 +30,7 @@ from setclip.training.checkpoint import (
     restore_optimiser,
     save_state,
 )
-from setclip.training.distributed import rank, world_size
+from setclip.training.distributed import wait, world_size
 from setclip.training.journal import Journal
 from setclip.training.loop import Outcome, Schedule
 
@@ -61,12 +61,8 @@ class Objective(Protocol):
         ...
 
 
-class Batches(Protocol):
-    """Batches of consecutive steps."""
-
-    def __call__(self, first: int, last: int) -> Iterable[Batch]:
-        """Batches of the steps `first` to `last` - 1, counted from 0."""
-        ...
+Batches = Callable[[int, int], Iterable[Batch]]
+"""Batches of the steps from the first number to one before the second, counted from 0."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +171,8 @@ def train_towers(
     known = json.loads(json.dumps(known, default=str))
     if path is not None and path.is_file():
         run.resume(path, known)
-    if rank() == 0:
-        journal.rewind(phase, run.state.step if path is not None and path.is_file() else -1)
+    wait()  # nobody writes a checkpoint that another is about to read as the start
+    journal.rewind(phase, run.state.step if path is not None and path.is_file() else -1)
     if criterion is not None and run.state.step == 0 and not run.state.finished:
         values = run.evaluate(criterion)
         run.state.best = values["criterion"]
@@ -197,7 +193,7 @@ def train_towers(
                 speed = run.state.step / max(run.state.seconds, 1e-9)
                 show(run.state.step, f"loss {values['loss']:.4f}, {speed:.2f} steps/s")
             due = run.state.step % journal.checkpoint_every == 0
-            if path is not None and rank() == 0 and (run.state.finished or due):
+            if path is not None and journal.writes and (run.state.finished or due):
                 run.save(path, known)
     accelerator.end_training()
     return run.finish(schedule, journal, phase, selected=criterion is not None)
@@ -447,8 +443,7 @@ def _log(
     journal: Journal, accelerator: Accelerator, phase: str, step: int, values: dict[str, float]
 ) -> None:
     accelerator.log({f"{phase}/{name}": value for name, value in values.items()}, step=step)
-    if rank() == 0:
-        journal.log(phase, step, values)
+    journal.log(phase, step, values)
 
 
 def _optimiser(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from setclip.data.atomic import write_text
+from setclip.training.distributed import rank
 
 logger = logging.getLogger("setclip")
 
@@ -48,6 +49,11 @@ class Journal:
         if self.directory is not None:
             self.directory.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process leaves traces on disk: of several, the first alone does."""
+        return self.directory is not None and rank() == 0
+
     def note(self, sentence: str) -> None:
         """Record a decision."""
         logger.info(sentence)
@@ -65,7 +71,8 @@ class Journal:
         terms = self.curves.setdefault(phase, {})
         for name, value in values.items():
             terms.setdefault(name, []).append((step, value))
-        if self.directory is not None:
+        if self.writes:
+            assert self.directory is not None
             # JSON has no word for NaN: other readers than Python's would refuse the file.
             finite = {n: v if math.isfinite(v) else None for n, v in values.items()}
             line = json.dumps({"phase": phase, "step": step, **finite})
@@ -86,7 +93,8 @@ class Journal:
         kept = [
             entry for entry in _entries(path) if entry["phase"] != phase or entry["step"] <= step
         ]
-        write_text(path, "".join(json.dumps(entry) + "\n" for entry in kept))
+        if self.writes:
+            write_text(path, "".join(json.dumps(entry) + "\n" for entry in kept))
         self.curves |= {name: terms for name, terms in read_curves(path).items() if name == phase}
 
     def checkpoint(self, phase: str) -> Path | None:
@@ -98,7 +106,7 @@ class Journal:
     @contextmanager
     def bar(self, phase: str, total: int) -> Iterator[Steps]:
         """A progress bar with rate and time left, or nothing where progress is off."""
-        if not self.progress:
+        if not self.progress or rank():
             yield lambda step, shown: None
             return
         from rich.progress import (

@@ -166,8 +166,10 @@ def train(
                             state.finished = True
                     journal.log(phase, state.step, values)
                     show(state.step, f"loss {values['loss']:.4f}")
-                if path is not None and (
-                    state.finished or state.step % journal.checkpoint_every == 0
+                if (
+                    path is not None
+                    and journal.writes
+                    and (state.finished or state.step % journal.checkpoint_every == 0)
                 ):
                     _save(path, module, optimiser, rng, state, best, fingerprint)
     if state.diverged:

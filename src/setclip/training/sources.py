@@ -43,7 +43,7 @@ class RawSource:
         """
         item = self.items[row]
         if isinstance(item, tuple):
-            item = item[rng.integers(len(item))]
+            item = item[int(rng.integers(len(item)))]
         prepared = self.prepare(item)
         return self.view(prepared, rng) if view and self.view else prepared
 
@@ -80,8 +80,8 @@ class KeptSource:
         own = self.rows[row]
         variant = self.variants[0]
         if view and len(self.variants) > 1:
-            variant = self.variants[rng.integers(1, len(self.variants))]
-        found: FloatArray = variant[own[rng.integers(len(own))]]
+            variant = self.variants[int(rng.integers(1, len(self.variants)))]
+        found: FloatArray = variant[own[int(rng.integers(len(own)))]]
         if np.isnan(found[0]):
             raise BadItemError(self.names[row], "cannot be read")
         return found
