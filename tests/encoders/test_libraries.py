@@ -1,6 +1,7 @@
 """Small random models of each library: its own features, gradients where they should be, errors."""
 
 import io
+import json
 import sys
 
 import numpy as np
@@ -318,6 +319,35 @@ def test_sizes_other_than_the_models_own(models, pictures, tmp_path):
         pixels = batch(backbone, pictures)
         assert pixels["pixels"].shape == (4, 3, size, size)
         assert backbone.network(pixels).shape == (4, backbone.dim)
+
+
+def test_timm_reads_weights_from_a_file_and_pools_as_told(models, pictures, tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    torch.manual_seed(5)
+    model = timm.create_model("test_vit", pretrained=False, img_size=64).eval()
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    saved_vit = models["timm-vit"] | {"file": str(tmp_path / "weights.safetensors")}
+    backbone = opened(saved_vit, pooling="mean", fit="pad")
+    pixels = batch(backbone, [pictures[0]])
+    # Wider than high: white above and below.
+    assert (pixels["pixels"][0, :, :2] == 255).all()
+    first = opened(saved_vit, pooling="cls", fit="pad").network.network.network
+    assert torch.equal(first.state_dict()["cls_token"], model.state_dict()["cls_token"])
+    scaled = (pixels["pixels"] / 255 - torch.tensor([0.5])) / 0.5
+    with torch.no_grad():
+        assert backbone.network.eval()(pixels).shape == (1, backbone.dim)
+        torch.testing.assert_close(first(scaled), model.forward_features(scaled)[:, 0])
+
+
+def test_a_processor_that_does_not_normalise_is_obeyed(tmp_path, pictures):
+    folder = tiny_models.vit(tmp_path)
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"do_normalize": False}))
+    scaled = opened(saved(folder, "image")).network.network
+    assert scaled.mean.flatten().tolist() == [0.0, 0.0, 0.0]
+    assert scaled.std.flatten().tolist() == [1.0, 1.0, 1.0]
 
 
 def test_texts_are_cut_where_asked(models, texts):
