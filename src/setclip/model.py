@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize
 
 from setclip.data.atomic import replacing, write_text
-from setclip.data.pools import FloatArray, to_numpy
+from setclip.data.pools import Examples, FloatArray, to_numpy
 from setclip.linear.maps import AffineMap
 
 if TYPE_CHECKING:
@@ -176,19 +176,19 @@ class AlignedModel:
         """Width of the shared space."""
         return self.x_tower.spec.d_out
 
-    def encode_x(self, items: npt.ArrayLike | Sequence[Any]) -> FloatArray:
+    def encode_x(self, items: npt.ArrayLike | Sequence[Any] | Examples) -> FloatArray:
         """Embed items of the first modality.
 
         Args:
             items: Features, shape [n, d_x]; or raw items (paths, texts) where the model knows
-                its encoder.
+                its encoder; or both, of which the model takes what it can.
 
         Returns:
             Unit rows, shape [n, dim].
         """
         return self._encode("x", items)
 
-    def encode_y(self, items: npt.ArrayLike | Sequence[Any]) -> FloatArray:
+    def encode_y(self, items: npt.ArrayLike | Sequence[Any] | Examples) -> FloatArray:
         """Embed items of the second modality; see :meth:`encode_x`."""
         return self._encode("y", items)
 
@@ -198,10 +198,12 @@ class AlignedModel:
         """Cosine of every x with every y, features or raw items. Shape [n, m]."""
         return self.encode_x(x) @ self.encode_y(y).T
 
-    def _encode(self, side: Side, items: npt.ArrayLike | Sequence[Any]) -> FloatArray:
+    def _encode(self, side: Side, items: npt.ArrayLike | Sequence[Any] | Examples) -> FloatArray:
         tower = self.x_tower if side == "x" else self.y_tower
         encoder = self.card.x_encoder if side == "x" else self.card.y_encoder
         backbone = self.x_backbone if side == "x" else self.y_backbone
+        if isinstance(items, Examples):
+            items = items.features if backbone is None else items.items
         if backbone is not None:
             if not _is_raw(items):
                 raise ValueError(

@@ -23,7 +23,7 @@ from setclip.config import RunConfig, changed_fields
 from setclip.data.atomic import write_json
 from setclip.data.bad_items import write_bad_items
 from setclip.data.material import Material, load_material
-from setclip.data.pools import FloatArray, IntArray
+from setclip.data.pools import Examples, FloatArray, IntArray
 from setclip.evaluation import (
     Retrieval,
     bootstrap,
@@ -186,7 +186,7 @@ def measure(
     """Everything that the test of a run shows of a model."""
     if len(material.x_test) < 2:
         return Result(name, {}, None, seconds, {}, model.card.notes, model.card.warnings)
-    zx, zy = model.encode_x(material.x_test), model.encode_y(material.y_test)
+    zx, zy = model.encode_x(material.test_x), model.encode_y(material.test_y)
     ks = tuple(k for k in config.evaluation.ks if k <= len(zx)) or (1,)
     rows = _test_rows(model, material, zx, zy)
     found = _retrieval(rows, ks)
@@ -220,9 +220,9 @@ def _test_rows(model: AlignedModel, material: Material, zx: FloatArray, zy: Floa
     """Embeddings of either side with the test item of each: every caption of an item is a row."""
     x_items = y_items = np.arange(len(zx))
     if material.x_captions is not None:
-        zx, x_items = model.encode_x(material.x_captions.features), material.x_captions.rows
+        zx, x_items = model.encode_x(material.x_captions.examples), material.x_captions.rows
     if material.y_captions is not None:
-        zy, y_items = model.encode_y(material.y_captions.features), material.y_captions.rows
+        zy, y_items = model.encode_y(material.y_captions.examples), material.y_captions.rows
     return zx, x_items, zy, y_items
 
 
@@ -253,7 +253,7 @@ def _class_tests(model: AlignedModel, material: Material) -> dict[str, float]:
     for test in material.class_tests:
         metrics |= zero_shot_numbers(
             test.name,
-            model.encode_x(test.features),
+            model.encode_x(Examples(test.features, test.items)),
             test.labels,
             _text_encoder(model, material),
             templates=test.templates,
@@ -374,5 +374,7 @@ def _text_encoder(model: AlignedModel, material: Material) -> Callable[[Sequence
     from setclip.encoders import open_encoder
     from setclip.encoders.choices import parsed
 
+    if model.trained_encoders:
+        return lambda texts: model.encode_y(list(texts))
     encoder = open_encoder(parsed(material.y_encoder))
     return lambda texts: model.encode_y(encoder.encode(list(texts)))

@@ -241,7 +241,14 @@ def _joint_map(material: Material, model: AlignedModel, seed: int) -> JointMap |
         return None
     x = np.concatenate([pools.x_pairs[known], material.x_test[test]])
     y = np.concatenate([pools.y_pairs[known], material.y_test[test]])
-    view = project(x, y, model.encode_x(x), model.encode_y(y), seed)
+    zx, zy = (
+        np.concatenate([encode(pairs.at(known)), encode(tests.at(test))])
+        for encode, pairs, tests in (
+            (model.encode_x, pools.pairs[0], material.test_x),
+            (model.encode_y, pools.pairs[1], material.test_y),
+        )
+    )
+    view = project(x, y, zx, zy, seed)
     x_first, y_first = (
         len(shown) - len(material.x_test) for shown in (material.x_shown, material.y_shown)
     )
@@ -260,7 +267,7 @@ def _densities(material: Material, model: AlignedModel) -> Densities | None:
     if len(material.x_test) < 3:
         return None
     before = density_agreement(*unaligned(material, model.dim))
-    after = density_agreement(model.encode_x(material.x_test), model.encode_y(material.y_test))
+    after = density_agreement(model.encode_x(material.test_x), model.encode_y(material.test_y))
     return Densities(
         after,
         before,
@@ -272,7 +279,7 @@ def _galleries(material: Material, model: AlignedModel, seed: int) -> tuple[Gall
     n = len(material.x_test)
     if n < 2:
         return ()
-    zx, zy = model.encode_x(material.x_test), model.encode_y(material.y_test)
+    zx, zy = model.encode_x(material.test_x), model.encode_y(material.test_y)
     asked = np.sort(np.random.default_rng(seed).permutation(n)[:QUERIES])
     found = retrieval(zx, zy, ks=(1,))
     x_items = _test_items(material.x_shown, n)

@@ -19,6 +19,7 @@ from setclip.data.feature_files import read_feature_files
 from setclip.data.manifest import BoolArray, Manifest
 from setclip.data.pools import (
     NO_SET,
+    Examples,
     FloatArray,
     IntArray,
     Item,
@@ -59,10 +60,17 @@ class Captions:
     Attributes:
         features: Shape [c, d].
         rows: Test item of each caption. Shape [c].
+        texts: The captions. Length c.
     """
 
     features: FloatArray
     rows: IntArray
+    texts: Sequence[str]
+
+    @property
+    def examples(self) -> Examples:
+        """The captions, as features and raw."""
+        return Examples(self.features, self.texts)
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,16 @@ class Material:
     y_captions: Captions | None = None
     test_origins: Sequence[str] = ()
     class_tests: Sequence[ClassTest] = ()
+
+    @property
+    def test_x(self) -> Examples:
+        """The gallery's first modality, as features and raw."""
+        return Examples(self.x_test, self.x_test_items)
+
+    @property
+    def test_y(self) -> Examples:
+        """Its partners."""
+        return Examples(self.y_test, self.y_test_items)
 
 
 def load_material(config: RunConfig, *, progress: bool = False) -> Material:
@@ -188,6 +206,7 @@ def _from_dataset(data: BundledData, seed: int, progress: bool) -> Material:
     items = RawItems(
         *(_chosen(dataset.x_items, rows.pairs), _chosen(dataset.y_items, rows.pairs)),
         *(_chosen(dataset.x_items, rows.x_pool), _chosen(dataset.y_items, rows.y_pool)),
+        *(dataset.x_encoder, dataset.y_encoder),
     )
     return Material(
         replace(rows.pools(x, y), items=items),
@@ -247,7 +266,12 @@ def _from_rows(config: RunConfig, data: RowsData, manifest: Manifest, progress: 
     x_items = [raw_items(manifest.x, x_modality, rows) for rows in (known, x_pool, test)]
     y_items = [raw_items(manifest.y, y_modality, rows) for rows in (known, y_pool, test)]
     return Material(
-        replace(pools, items=RawItems(x_items[0], y_items[0], x_items[1], y_items[1])),
+        replace(
+            pools,
+            items=RawItems(
+                *(x_items[0], y_items[0], x_items[1], y_items[1]), encoders["x"], encoders["y"]
+            ),
+        ),
         x[test],
         y[test],
         [_look(item) for part in x_items for item in part],
@@ -273,7 +297,9 @@ def _from_rows(config: RunConfig, data: RowsData, manifest: Manifest, progress: 
 def _captions(side: EncodedSide, items: Sequence[Item], test: IntArray) -> Captions | None:
     if not any(isinstance(item, tuple) for item in items):
         return None
-    return Captions(*side.of(test))
+    features, rows = side.of(test)
+    left = [iter(item if isinstance(item, tuple) else (str(item),)) for item in items]
+    return Captions(features, rows, [next(left[row]) for row in rows])
 
 
 def _test_pairs(

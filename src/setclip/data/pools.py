@@ -44,6 +44,28 @@ class RawItems:
     y_encoder: Any = None
 
 
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """The same items twice: as features of a frozen encoder, and raw where they are known.
+
+    Attributes:
+        features: Shape [n, d].
+        items: Length n, or none.
+    """
+
+    features: FloatArray
+    items: Sequence[Item] = ()
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def at(self, rows: IntArray) -> Examples:
+        """Some of them, in that order."""
+        return Examples(
+            self.features[rows], [self.items[row] for row in rows] if self.items else ()
+        )
+
+
 @dataclass(frozen=True)
 class Pools:
     """Features of two modalities under any mixture of pairs, sets and pools.
@@ -95,6 +117,15 @@ class Pools:
     def arrays(self) -> tuple[npt.NDArray[Any], ...]:
         """The six arrays, in the order of the fields."""
         return (self.x_pairs, self.y_pairs, self.x_pool, self.y_pool, self.x_sets, self.y_sets)
+
+    @property
+    def pairs(self) -> tuple[Examples, Examples]:
+        """Both sides of the pairs."""
+        items = self.items
+        return (
+            Examples(self.x_pairs, items.x_pairs if items else ()),
+            Examples(self.y_pairs, items.y_pairs if items else ()),
+        )
 
     def all_x(self) -> FloatArray:
         """Every x there is, pairs first. Shape [p + n, d_x]."""

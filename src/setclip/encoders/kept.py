@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class KeptPrefix:
         self._prefix, self.suffix = split(backbone, first)
         self._backbone, self._variant, self._view = backbone, variant, view
         self.name = f"{backbone.name}-first-{first}"
-        self.modality: Literal["image", "text"] = backbone.modality
+        self.modality = backbone.modality
         self.fingerprint = f"{backbone.fingerprint}:first {first}:variant {variant}:{TOKENS}"
         size = backbone.size
         made = self._run(["a"] if size is None else [torch.zeros(3, size, size, dtype=torch.uint8)])
