@@ -45,6 +45,7 @@ LR, WEIGHT_DECAY, MAX_NORM = 1e-4, 0.1, 1.0
 # case, than its trainer.
 ALLOWED = 1.05
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+TOWERS = ("trained", "frozen")
 WEIGHTS = {"sdd": 0.1, "mk_mmd": 1.0}
 
 Images, Texts = Tensor, Tensor
@@ -60,13 +61,15 @@ def main() -> None:
         f"{TEXT['layers']}; {options.threads} threads; "
         f"{options.rounds} rounds of {options.steps} steps, {options.clock} time"
     )
-    for trained in (True, False):
-        for recipe, contenders in RECIPES.items():
-            compare(recipe, contenders, trained, options, console)
+    for towers in options.towers:
+        for recipe in options.recipes:
+            compare(recipe, RECIPES[recipe], towers == "trained", options, console)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--towers", nargs="+", choices=TOWERS, default=TOWERS)
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--batch", type=int, default=32, help="pairs a step")
     parser.add_argument("--pool", type=int, default=32, help="pool items a side and step")
     parser.add_argument(
