@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,20 +62,19 @@ def _backbone(name: str, modality: Any, width: int, **reading: Any) -> Backbone:
 
 
 def pictures() -> Backbone:
-    def prepare(item: Any) -> Tensor:
-        return square_pixels(item, size=SIZE)
-
+    prepare = partial(square_pixels, size=SIZE)
     return _backbone(
         "pixels", "image", 3 * SIZE * SIZE, prepare=prepare, collate=stacked, size=SIZE
     )
 
 
 def texts() -> Backbone:
-    def collate(read: Sequence[str]) -> Collated:
-        counts = [[255 * text.count(letter) for letter in "abcdefghij"] for text in read]
-        return {"letters": torch.tensor(counts, dtype=torch.float32)}
+    return _backbone("letters", "text", 10, prepare=clean_text, collate=counted)
 
-    return _backbone("letters", "text", 10, prepare=clean_text, collate=collate)
+
+def counted(read: Sequence[str]) -> Collated:
+    counts = [[255 * text.count(letter) for letter in "abcdefghij"] for text in read]
+    return {"letters": torch.tensor(counts, dtype=torch.float32)}
 
 
 def items(n: int, seed: int = 0) -> tuple[list[bytes], list[str]]:

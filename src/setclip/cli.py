@@ -136,9 +136,12 @@ def fit(config: ConfigPath, overrides: Overrides = None) -> None:
     from setclip.config import load_config
     from setclip.run import run_fit
     from setclip.run_report import run_report
+    from setclip.training.distributed import rank
 
     loaded = load_config(config, overrides or [])
     results = run_fit(loaded, command=_command(), progress=True, say=out.print)
+    if rank():  # of several processes the first one speaks
+        return
     _print_results(results)
     out.print(f"Model: {loaded.output}")
     if loaded.report:

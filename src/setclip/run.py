@@ -39,6 +39,7 @@ from setclip.evaluation import (
 )
 from setclip.methods import Method
 from setclip.model import AlignedModel
+from setclip.training.distributed import join, rank, wait
 from setclip.training.journal import Journal
 
 CONFIG, RESULTS = "config.json", "results.json"
@@ -89,10 +90,17 @@ def run_fit(
     Raises:
         ValueError: The data cannot be used, or the folder holds a run of another config.
     """
+    join()
     folder = config.output
-    _claim(config)
-    material = load_material(config, progress=progress)
-    write_bad_items(folder / "bad_items.jsonl", material.bad)
+    if rank() == 0:
+        _claim(config)
+        material = load_material(config, progress=progress)
+    wait()
+    if rank():
+        material = load_material(config)  # from the cache that the first process filled
+    else:
+        write_bad_items(folder / "bad_items.jsonl", material.bad)
+    say = say if rank() == 0 else _silent
     say(f"Learning from {material.pools.describe()}.")
     journal = Journal(folder, progress=progress)
     if material.leaks:
@@ -108,8 +116,11 @@ def run_fit(
         say(f"Comparing with {name}.")
         side = folder / "compare" / name.replace(" ", "-")
         results.append(_compared(other, material, config, Journal(side, progress=progress)))
+    if rank():
+        return results
     model.card.metrics = own.metrics
-    model.card.x_encoder, model.card.y_encoder = material.x_encoder, material.y_encoder
+    if not model.trained_encoders:  # those name their own
+        model.card.x_encoder, model.card.y_encoder = material.x_encoder, material.y_encoder
     model.save(folder)
     write_json(
         folder / RESULTS,
@@ -122,6 +133,10 @@ def run_fit(
         },
     )
     return results
+
+
+def _silent(sentence: str) -> None:
+    """Say nothing."""
 
 
 def run_evaluate(folder: Path, *, progress: bool = False) -> Result:

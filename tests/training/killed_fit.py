@@ -5,12 +5,15 @@ It stands in a module of its own because the process that is killed has to impor
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import tiny_encoders as tiny
 
-from setclip.data.pools import make_pools
+from setclip.data.pools import RawItems, make_pools
 from setclip.methods.setclip import SetCLIP
+from setclip.methods.towers import Towers
 from setclip.training.journal import Journal
 
 
@@ -28,3 +31,18 @@ def fit(folder: Path) -> None:
     for name, change in {"random": heads, "cca": {"steps": 10}}.items():
         journal = Journal(folder / name, checkpoint_every=7)
         short.model_copy(update=change).fit(pools, seed=3, journal=journal).save(folder / name)
+
+
+def fit_towers(folder: Path) -> None:
+    """Train encoders with dropout, views and averaged weights, read by two workers, and save."""
+    x, y = tiny.items(60)
+    blank, sets = np.zeros((60, 1)), np.arange(40) // 4
+    pools = make_pools(
+        blank[40:], blank[40:], x_pool=blank[:40], y_pool=blank[:40], x_sets=sets, y_sets=sets
+    )
+    pools = replace(pools, items=RawItems(x[40:], y[40:], x[:40], y[:40]))
+    options = {"x": tiny.X, "y": tiny.Y, "x_blocks": "all", "y_blocks": 2, "device": "cpu"}
+    sizes = {"steps": 40, "batch": 12, "batch_pairs": 8, "batch_views": 6}
+    method = Towers(**options, **sizes, start="random", ema=0.9, workers=2, keep_prefix=False)
+    journal = Journal(folder / "towers", checkpoint_every=3)
+    method.fit(pools, seed=3, journal=journal).save(folder / "towers")

@@ -121,7 +121,6 @@ def test_it_learns_what_is_free_and_leaves_the_rest() -> None:
     assert not torch.equal(after["y.encoder.weight"], before["y.encoder.weight"])
     assert after["log_scale"] != 2.0
     assert trained.best_step == 60
-    assert trained.seconds > 0
 
 
 def test_global_generators_do_not_matter_and_stay_as_they_were() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,46 @@ View = Callable[[Any, np.random.Generator], Any]
 MASK = "attention_mask"
 TOKENS = 64
 """Tokens of a text that are kept: longer texts are cut."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the tensors of an item lie in a flat row.
+
+    Attributes:
+        shapes: Shape of each tensor by name, without the axis of items.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+
+    @property
+    def dim(self) -> int:
+        """Length of a row."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def flat(self, made: Collated) -> FloatArray:
+        """Tensors with one row an item as flat rows; texts are padded or cut. Shape [n, dim]."""
+        parts = []
+        for name, t in made.items():
+            rows = torch.zeros(len(t), *self.shapes[name])
+            kept = t[:, : rows.shape[1]] if MASK in self.shapes else t
+            rows[(slice(None), *map(slice, kept.shape[1:]))] = kept.float()
+            parts.append(rows.flatten(1))
+        return torch.cat(parts, dim=1).numpy()
+
+    def collate(self, rows: Sequence[FloatArray]) -> Collated:
+        """What `suffix` takes, from flat rows; texts are cut to the longest of these."""
+        whole = torch.from_numpy(np.stack(rows))
+        tensors, at = {}, 0
+        for name, shape in self.shapes.items():
+            size = math.prod(shape)
+            tensors[name] = whole[:, at : at + size].reshape(len(whole), *shape)
+            at += size
+        if MASK in tensors:
+            longest = int(tensors[MASK].sum(dim=1).max())
+            tensors = {name: t[:, :longest] for name, t in tensors.items()}
+            tensors[MASK] = tensors[MASK].long()
+        return tensors
 
 
 class KeptPrefix:
@@ -52,11 +93,13 @@ class KeptPrefix:
         size = backbone.size
         made = self._run(["a"] if size is None else [torch.zeros(3, size, size, dtype=torch.uint8)])
         # Only in texts does the second axis differ from item to item.
-        self._shapes = {
-            name: ((TOKENS, *t.shape[2:]) if MASK in made else tuple(t.shape[1:]))
-            for name, t in made.items()
-        }
-        self.dim = sum(math.prod(shape) for shape in self._shapes.values())
+        self.layout = Layout(
+            {
+                name: (TOKENS, *t.shape[2:]) if MASK in made else tuple(t.shape[1:])
+                for name, t in made.items()
+            }
+        )
+        self.dim = self.layout.dim
 
     def prepare(self, item: Item) -> Any:
         """Read one item, or the view of it that this variant stands for."""
@@ -71,31 +114,11 @@ class KeptPrefix:
         """The tensors of prepared items, flat. Shape [n, dim]."""
         if not prepared:
             return np.zeros((0, self.dim), dtype=np.float32)
-        flat = []
-        for name, t in self._run(prepared).items():
-            rows = torch.zeros(len(prepared), *self._shapes[name])
-            kept = t[:, : rows.shape[1]] if MASK in self._shapes else t
-            rows[(slice(None), *map(slice, kept.shape[1:]))] = kept.float()
-            flat.append(rows.flatten(1))
-        return torch.cat(flat, dim=1).numpy()
+        return self.layout.flat(self._run(prepared))
 
     def encode(self, items: Sequence[Item], *, progress: bool = False) -> FloatArray:
         """The tensors of items, flat. Shape [n, dim]."""
         return encode_all(self, items, progress=progress)
-
-    def collate(self, rows: Sequence[FloatArray]) -> Collated:
-        """What `suffix` takes, from flat rows; texts are cut to the longest of these."""
-        whole = torch.from_numpy(np.stack(rows))
-        tensors, at = {}, 0
-        for name, shape in self._shapes.items():
-            size = math.prod(shape)
-            tensors[name] = whole[:, at : at + size].reshape(len(whole), *shape)
-            at += size
-        if MASK in tensors:
-            longest = int(tensors[MASK].sum(dim=1).max())
-            tensors = {name: t[:, :longest] for name, t in tensors.items()}
-            tensors[MASK] = tensors[MASK].long()
-        return tensors
 
     def _run(self, prepared: Sequence[Any]) -> Collated:
         made: Collated = self._prefix(self._backbone.collate(prepared))

@@ -106,7 +106,7 @@ def _kept(o: Towers, side: Side, partly: Backbone, first: int) -> Side:
     return replace(
         side,
         network=encoders[0].suffix,
-        collate=encoders[0].collate,
+        collate=encoders[0].layout.collate,
         pairs=KeptSource(variants, rows[:n], names[:n]),
         pool=KeptSource(variants, rows[n:], names[n:]),
     )

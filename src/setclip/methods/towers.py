@@ -48,8 +48,9 @@ PAPER: dict[str, Any] = {
     "balance": False,
     "bandwidth": 0.5,
     "within_sets": False,
-    "lr": 1e-3,
-    "encoder_rate": 1e-2,
+    "lr": 1e-5,
+    "head_rate": 100.0,
+    "temperature": 0.05,
     "weight_decay": 1e-3,
     "batch_pairs": 22,
     "batch": 42,
@@ -66,9 +67,9 @@ class TowerSettings(Options):
 
     trains_encoders: ClassVar[bool] = True
 
-    x_blocks: NonNegativeInt | Literal["all"] = 4
+    x_blocks: NonNegativeInt | Literal["all"] = 2
     """Last blocks of the x encoder that learn."""
-    y_blocks: NonNegativeInt | Literal["all"] = 2
+    y_blocks: NonNegativeInt | Literal["all"] = 1
     """Last blocks of the y encoder that learn."""
     x: EncoderChoice | None = None
     """Encoder of x; None takes that which made the features."""
@@ -90,10 +91,11 @@ class TowerSettings(Options):
     """Pairs a step."""
     steps: NonNegativeInt = 60
     """Updates."""
-    lr: PositiveFloat = 1e-3
-    """Peak learning rate of the heads."""
-    encoder_rate: PositiveFloat = 0.1
-    """Learning rate of the encoders relative to that of the heads."""
+    lr: PositiveFloat = 1e-4
+    """Peak learning rate of the encoders."""
+    head_rate: NonNegativeFloat | None = None
+    """Learning rate of the heads relative to it, 0 to leave them as they are. None leaves heads
+    that were fitted, and trains random ones at ten times the rate."""
     weight_decay: NonNegativeFloat = 0.05
     """Decoupled."""
     warmup: NonNegativeInt = 5
@@ -139,6 +141,8 @@ class Towers(TowerSettings, SetLosses):
     """Where the fields that are not given take their values from."""
     start: Literal["auto", "cca", "ridge", "procrustes", "random"] = "auto"
     """The method whose maps of the frozen features the heads start from."""
+    temperature: PositiveFloat = 0.1
+    """Of CLIP, SSL and the targets of the matching."""
     weight_sdd: NonNegativeFloat = 1.0
     """Of the semantic density distribution loss."""
     weight_ssl: NonNegativeFloat = 0.1
@@ -171,7 +175,7 @@ class CLIPTowers(TowerSettings):
     kind: Literal["clip-towers"] = "clip-towers"
     start: Literal["cca", "ridge", "procrustes", "random"] = "cca"
     """The method whose maps of the frozen features the heads start from; of the pairs alone."""
-    temperature: PositiveFloat = 0.05
+    temperature: PositiveFloat = 0.1
     """Of CLIP."""
 
     def fit(self, pools: Pools, *, seed: int = 0, journal: Journal | None = None) -> AlignedModel:
@@ -204,6 +208,11 @@ def fit_towers(o: Towers, pools: Pools, *, seed: int, journal: Journal) -> Align
     held = _held_out(o, data.pools, seed)
     learning = data.without_pairs(held)
     heads = _heads(o, learning.pools, seed, journal)
+    head_rate = o.head_rate
+    if head_rate is None:
+        head_rate = 10.0 if o.start == "random" else 0.0
+    for head in heads:
+        head.requires_grad_(head_rate > 0)
     towers = nn.ModuleDict(
         {
             "x": EncoderTower(data.x.network, heads[0]),
@@ -222,7 +231,7 @@ def fit_towers(o: Towers, pools: Pools, *, seed: int, journal: Journal) -> Align
             check_every=o.check_every,
             patience=o.patience,
         ),
-        rates={"x.encoder": o.encoder_rate, "y.encoder": o.encoder_rate},
+        rates={"x.head": head_rate, "y.head": head_rate},
         averaging=Averaging(o.ema, o.wise),
         engine=Engine(o.precision, o.chunk, o.device, o.trackers),
         criterion=partial(_rank_of_held_out, data, towers, held, heads[0].spec.d_out)

@@ -103,7 +103,6 @@ class _State:
     best: float = math.inf
     diverged: bool = False
     finished: bool = False
-    seconds: float = 0.0
     bad: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -113,11 +112,9 @@ class Trained(Outcome):
 
     Attributes:
         bad: Items that could not be read, each once.
-        seconds: Time of all steps, those before an interruption included.
     """
 
     bad: tuple[BadItem, ...] = ()
-    seconds: float = 0.0
 
 
 def train_towers(
@@ -179,18 +176,17 @@ def train_towers(
         run.keep_best()
         _log(journal, accelerator, phase, 0, values)
     with journal.bar(phase, schedule.last) as show:
-        stream = iter(batches(run.state.step, schedule.last))
+        first, started = run.state.step, time.perf_counter()
+        stream = iter(batches(first, schedule.last))
         while not run.state.finished:
             if run.state.step >= schedule.last:
                 run.state.finished = True
             else:
-                started = time.perf_counter()
                 values = run.step(next(stream), schedule, engine, accelerator, seed)
-                run.state.seconds += time.perf_counter() - started
                 if not run.state.diverged and criterion is not None:
                     values |= _checked(run, criterion, schedule)
                 _log(journal, accelerator, phase, run.state.step, values)
-                speed = run.state.step / max(run.state.seconds, 1e-9)
+                speed = (run.state.step - first) / (time.perf_counter() - started)
                 show(run.state.step, f"loss {values['loss']:.4f}, {speed:.2f} steps/s")
             due = run.state.step % journal.checkpoint_every == 0
             if path is not None and journal.writes and (run.state.finished or due):
@@ -358,7 +354,7 @@ class _Run:
         step, best = (
             (state.best_step, state.best) if selected or state.diverged else (state.step, math.nan)
         )
-        return Trained(step, best, state.diverged, bad, state.seconds)
+        return Trained(step, best, state.diverged, bad)
 
     def _remember(self, bad: list[BadItem]) -> None:
         known = {(item["field"], item["row"]) for item in self.state.bad}
