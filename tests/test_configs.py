@@ -375,7 +375,6 @@ def test_clip_art(folder):
         "data.pairs=20",
         "data.set_size=4",
         *CUT,
-        *SMALL,
     )
     assert measured(results)
     assert AlignedModel.load(config.output).card.data.startswith("20 pairs")
