@@ -12,7 +12,7 @@ from proteins.backbones import chain
 from setclip.data.builders import build
 from setclip.data.builders.sources import SourceError, pypi_tree
 from setclip.data.builders.structure_db import read_structure_db
-from setclip.data.proteins import load_proteins, pack_backbone, unpack_backbone
+from setclip.data.proteins import load_proteins, load_unpaired, pack_backbone, unpack_backbone
 
 RNG = np.random.default_rng(0)
 CHAINS = [chain(n, RNG) for n in (40, 12, 35, 40, 31)]
@@ -47,6 +47,24 @@ def structure_db():
     return head + count + letters + count + atoms.astype("<u2").tobytes() + count
 
 
+def write_blast(stem, sequences):
+    """Files .pin and .psq of version 4."""
+    alphabet = "-ABCDEFGHIKLMNPQRSTVWXYZU*OJ"
+    codes, starts = b"\0", [1]
+    for sequence in sequences:
+        codes += bytes(alphabet.index(c) for c in sequence) + b"\0"
+        starts.append(len(codes))
+    n = len(sequences)
+    words = [struct.pack(">I", len(word)) + word for word in (b"title", b"a date")]
+    index = struct.pack(">II", 4, 1) + b"".join(words) + struct.pack(">IQI", n, 0, 0)
+    index += np.arange(n + 1, dtype=">u4").tobytes() + np.array(starts, dtype=">u4").tobytes()
+    stem.with_name(stem.name + ".pin").write_bytes(index)
+    stem.with_name(stem.name + ".psq").write_bytes(codes)
+
+
+SEQUENCES = {"MFO": ["W" * 40], "BPO": ["Y" * 40, "ACDU" * 10, "AC"], "CCO": ["ACDU" * 10]}
+
+
 @pytest.fixture
 def source(tmp_path):
     """A folder with the packages' trees."""
@@ -54,11 +72,16 @@ def source(tmp_path):
     database = root / "usr/share/promod3/loop_data/structure_db.dat"
     database.parent.mkdir(parents=True)
     database.write_bytes(structure_db())
-    terms = {"MFO": "P00001\tGO:2\tGO:1\tGO:2\n", "BPO": "P00002\tGO:3\n", "CCO": "Q9\tGO:4\n"}
+    terms = {
+        "MFO": "P00001\tGO:2\tGO:1\tGO:2\n",
+        "BPO": "P00002\tGO:3\nQ7\tGO:3\nQ8\tGO:3\n",
+        "CCO": "Q9\tGO:4\n",
+    }
     for branch, lines in terms.items():
         file = root / "usr/share/metastudent-data/dataset_201401" / branch / "goasp_annot.dat"
         file.parent.mkdir(parents=True)
         file.write_text(lines)
+        write_blast(file.with_name("goasp.fasta"), SEQUENCES[branch])
     tables = root / "enzymm" / "data"
     tables.mkdir(parents=True)
     (tables / "cath-domain-list.txt").write_text(CATH)
@@ -98,6 +121,8 @@ def test_chains_are_built_with_their_labels(source, tmp_path):
     assert table["domains"].to_pylist() == [["1abcA00"], ["2xyzA01", "2xyzA02"], []]
     assert table["superfamilies"].to_pylist()[1] == ["3.20.20.80", "1.10.8.10"]
     assert table["first"].to_pylist() == [5, 5, 5]
+    # Neither a chain's protein, nor a sequence again, nor a short one.
+    assert load_unpaired(built.folder) == {"Q7": "ACDU" * 10}
 
 
 def test_packages_are_unpacked_from_a_folder(source, tmp_path):
@@ -139,6 +164,24 @@ def test_what_is_missing_or_damaged_is_named(source, tmp_path):
     refused("magic 0, version 0")
     (source / "enzymm").rename(tmp_path / "gone")
     refused("no enzymm/data/")
+
+
+def test_damaged_sequences_are_named(source, tmp_path):
+    stem = source / "usr/share/metastudent-data/dataset_201401/BPO/goasp.fasta"
+    index, codes = stem.with_name("goasp.fasta.pin"), stem.with_name("goasp.fasta.psq")
+    whole = index.read_bytes(), codes.read_bytes()
+    cases = {
+        "psq is cut short": (whole[0], whole[1][:-5]),
+        "pin is cut short": (whole[0][:12], whole[1]),
+        "version 5": (struct.pack(">II", 5, 1), whole[1]),
+        "BPO cannot be read": (whole[0][:-3], whole[1]),
+    }
+    for said, (pin, psq) in cases.items():
+        index.write_bytes(pin)
+        codes.write_bytes(psq)
+        with pytest.raises(SourceError, match=said):
+            build("protein-chains", tmp_path / "out", source=source, progress=False)
+        assert not (tmp_path / "out").exists()
 
 
 def test_stretches_that_point_beyond_the_arrays_are_refused(tmp_path):
@@ -218,3 +261,5 @@ def test_unknown_and_unbuilt_sets(tmp_path):
         load_proteins("protein")
     with pytest.raises(FileNotFoundError, match="setclip data build protein-chains"):
         load_proteins("protein-chains", folder=tmp_path)
+    with pytest.raises(FileNotFoundError, match="setclip data build protein-chains"):
+        load_unpaired(tmp_path)

@@ -114,6 +114,24 @@ def load_proteins(name: str = "proteins", *, folder: str | Path | None = None) -
     )
 
 
+def load_unpaired(folder: str | Path | None = None) -> dict[str, str]:
+    """Sequences without structure by UniProt accession: a pool beside the built set.
+
+    Args:
+        folder: Where the built set lies; None for the place where `setclip data build` puts it.
+
+    Raises:
+        FileNotFoundError: It was not built yet.
+    """
+    path = Path(built_folder("protein-chains") if folder is None else folder) / "unpaired.parquet"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no {path}: build the set first, `setclip data build protein-chains`."
+        )
+    table = pq.read_table(path)
+    return dict(zip(_column(table, "uniprot"), _column(table, "sequence"), strict=True))
+
+
 def pack_backbone(coordinates: npt.NDArray[np.int16]) -> bytes:
     """Coordinates as compressors like them: steps from atom to atom, low bytes before high ones.
 

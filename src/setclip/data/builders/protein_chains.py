@@ -8,10 +8,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from setclip.data.atomic import write_text
+from setclip.data.builders.blast_db import read_sequences
 from setclip.data.builders.folder import Built, building
 from setclip.data.builders.sources import SourceError, debian_tree, pypi_tree
 from setclip.data.builders.structure_db import Stretch, StructureDb, read_structure_db
@@ -20,6 +22,7 @@ STRUCTURES, GENE_ONTOLOGY, ENZYMES = "promod3-data", "metastudent-data", ("enzym
 STRUCTURE_DB = Path("usr/share/promod3/loop_data/structure_db.dat")
 ANNOTATIONS = Path("usr/share/metastudent-data/dataset_201401")
 MIN_RESIDUES = 30
+UNPAIRED_RESIDUES = range(MIN_RESIDUES, 1025)
 BRANCHES = {"go_mf": "MFO", "go_bp": "BPO", "go_cc": "CCO"}
 LICENCE = """\
 Protein chains with labels, gathered by setclip from three packages.
@@ -31,7 +34,8 @@ package enzymm 0.5.0 (MIT).
 EC numbers and UniProt accessions: SIFTS (https://www.ebi.ac.uk/pdbe/docs/sifts) of 2024-03-09 and
 UniProt (https://www.uniprot.org), CC BY 4.0; from the package enzymm 0.5.0.
 GO terms: UniProt-GOA as of January 2014 in metastudent-data 2.0.1, GPL-2+: columns go_mf, go_bp
-and go_cc. Pass this set on without them, or under the terms of the GPL.
+and go_cc. unpaired.parquet: UniProt sequences (CC BY 4.0) as of the same release, from the same
+package. Pass this set on without these columns and this file, or under the terms of the GPL.
 """
 
 
@@ -61,6 +65,9 @@ def build(target: Path, *, source: Path | None = None, progress: bool = True) ->
     and GO terms are lists; `superfamily`, `topology` and `s35` are "" unless the chain has exactly
     one CATH domain.
 
+    `unpaired.parquet` has the sequences of UniProt proteins that are none of the chains', for a
+    pool: accession and letters, 30 to 1,024 of them, each sequence once.
+
     Args:
         target: A folder that does not exist yet, or is empty.
         source: A folder with the two .deb files and the wheel, or with their unpacked trees; None
@@ -78,6 +85,7 @@ def build(target: Path, *, source: Path | None = None, progress: bool = True) ->
         stretches = list(_chosen(database, dropped))
         rows = _rows(stretches, database, debian / ANNOTATIONS, wheel / "enzymm" / "data")
         _write(aside, rows, stretches, database, progress)
+        _write_unpaired(aside / "unpaired.parquet", rows, debian / ANNOTATIONS)
         write_text(aside / "LICENSE.txt", LICENCE)
     return Built(target, len(stretches), dict(dropped.most_common()))
 
@@ -115,7 +123,7 @@ def _chosen(database: StructureDb, dropped: Counter[str]) -> Iterator[Stretch]:
 
 def _rows(
     stretches: list[Stretch], database: StructureDb, annotations: Path, tables: Path
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     wanted = {stretch.pdb + stretch.chain for stretch in stretches}
     domains = _domains(tables / "cath-domain-list.txt", wanted)
     proteins, enzymes = _enzymes(tables / "pdb_chain_enzyme.csv", wanted)
@@ -124,14 +132,14 @@ def _rows(
         column: _terms(annotations / branch / "goasp_annot.dat", accessions)
         for column, branch in BRANCHES.items()
     }
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     start = 0
     for stretch in stretches:
         key = stretch.pdb + stretch.chain
         cath = domains.get(key, [])
         only = cath[0] if len(cath) == 1 else Domain("", "", "")
         letters = database.sequence[stretch.start : stretch.end].tobytes().decode("ascii")
-        row: dict[str, object] = {
+        row: dict[str, Any] = {
             "name": f"{stretch.pdb}_{stretch.chain}",
             "sequence": letters,
             "start": start,
@@ -151,6 +159,30 @@ def _rows(
         rows.append(row)
         start += stretch.length
     return rows
+
+
+def _write_unpaired(path: Path, rows: list[dict[str, Any]], annotations: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    paired = {accession for row in rows for accession in row["uniprot"]}
+    seen = {row["sequence"] for row in rows}
+    unpaired: dict[str, str] = {}
+    for branch in BRANCHES.values():
+        # The database lists the proteins of the annotations in the same order.
+        lines = _lines(annotations / branch / "goasp_annot.dat")
+        accessions = (line.rstrip("\n").partition("\t")[0] for line in lines)
+        try:
+            found = read_sequences(annotations / branch / "goasp.fasta")
+            for accession, letters in zip(accessions, found, strict=True):
+                if accession in paired or letters in seen or len(letters) not in UNPAIRED_RESIDUES:
+                    continue
+                seen.add(letters)
+                unpaired[accession] = letters
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{annotations / branch} cannot be read: {error}") from error
+    table = pa.table({"uniprot": list(unpaired), "sequence": list(unpaired.values())})
+    pq.write_table(table, path, compression="zstd")
 
 
 def _domains(path: Path, wanted: set[str]) -> dict[str, list[Domain]]:
@@ -204,7 +236,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 def _write(
     aside: Path,
-    rows: list[dict[str, object]],
+    rows: list[dict[str, Any]],
     stretches: list[Stretch],
     database: StructureDb,
     progress: bool,
