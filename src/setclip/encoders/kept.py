@@ -23,7 +23,7 @@ from setclip.encoders.protocol import FloatArray, Item, encode_all
 
 View = Callable[[Any, np.random.Generator], Any]
 MASK = "attention_mask"
-TOKENS = 64
+TOKENS = 48
 """Tokens of a text that are kept: longer texts are cut."""
 
 

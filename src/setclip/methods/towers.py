@@ -77,7 +77,7 @@ class TowerSettings(Options):
     """Encoder of y; None takes that which made the features."""
     keep_prefix: bool = True
     """Run frozen first blocks once an item and keep what they give, where the encoder allows."""
-    variants: NonNegativeInt = 3
+    variants: NonNegativeInt = 2
     """Views of each item that are kept with a frozen beginning."""
     augment: bool = True
     """Train on random views of the items."""
@@ -87,11 +87,11 @@ class TowerSettings(Options):
     """Width of the shared space of random heads."""
     dropout: NonNegativeFloat = 0.1
     """Rate inside a projection head."""
-    batch_pairs: PositiveInt = 128
+    batch_pairs: PositiveInt = 64
     """Pairs a step."""
     steps: NonNegativeInt = 60
     """Updates."""
-    lr: PositiveFloat = 1e-4
+    lr: PositiveFloat = 2e-4
     """Peak learning rate of the encoders."""
     head_rate: NonNegativeFloat | None = None
     """Learning rate of the heads relative to it, 0 to leave them as they are. None leaves heads
@@ -143,9 +143,11 @@ class Towers(TowerSettings, SetLosses):
     """The method whose maps of the frozen features the heads start from."""
     temperature: PositiveFloat = 0.1
     """Of CLIP, SSL and the targets of the matching."""
-    weight_sdd: NonNegativeFloat = 1.0
+    weight_sdd: NonNegativeFloat = 0.3
     """Of the semantic density distribution loss."""
-    weight_ssl: NonNegativeFloat = 0.1
+    weight_mmd: NonNegativeFloat = 0.1
+    """Of the multi-kernel MMD."""
+    weight_ssl: NonNegativeFloat = 0.3
     """Of the self-supervised loss of each modality."""
     weight_match: NonNegativeFloat = 1.0
     """Of cross-entropy with the soft matching inside sets."""

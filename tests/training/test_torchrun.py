@@ -1,0 +1,76 @@
+"""Two processes started by torchrun fit one run: its files are those of one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_encoders as tiny
+import torch
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[1]
+CONFIG = """
+data:
+  kind: manifest
+  path: {folder}/items.csv
+  x: {{column: picture, modality: image}}
+  y: {{column: text, modality: text}}
+  set_column: set
+  test_fraction: 0.3
+  near_duplicate: 1.0
+encoders:
+  x: {{kind: module, target: "tiny_encoders:pictures", modality: image, size: 16}}
+  y: {{kind: module, target: "tiny_encoders:texts", modality: text}}
+method: {{kind: towers, start: cca, x_blocks: 1, y_blocks: 1, steps: 6, batch: 16, batch_pairs: 12,
+  weight_ssl: 0, augment: false, head_rate: 1.0, lr: 0.003, device: cpu}}
+report: false
+output: {output}
+"""
+
+
+def fit(folder: Path, name: str, *, processes: int) -> Path:
+    output = folder / name
+    config = folder / f"{name}.yaml"
+    config.write_text(CONFIG.format(folder=folder, output=output))
+    together = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    program = str(Path(sys.executable).parent / "setclip")
+    command = [sys.executable, *(together if processes > 1 else []), program, "fit", str(config)]
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "SETCLIP_CACHE": str(folder / "cache")}
+    environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("Learning from") == 1
+    return output
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    x, y = tiny.items(80)
+    rows = ["picture,text,set"]
+    for number, (picture, text) in enumerate(zip(x, y, strict=True)):
+        (tmp_path / f"{number}.png").write_bytes(picture)
+        if number < 40:
+            rows.append(f"{number}.png,{text},")
+        else:
+            rows += [f"{number}.png,,set {number // 4}", f",{text},set {number // 4}"]
+    (tmp_path / "items.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path
+
+
+def test_two_processes_make_the_run_of_one(folder: Path) -> None:
+    one, two = fit(folder, "one", processes=1), fit(folder, "two", processes=2)
+    alone, together = (load_file(run / "model.safetensors") for run in (one, two))
+    assert alone.keys() == together.keys()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(together[name], tensor, rtol=0, atol=1e-5, msg=name)
+    log = [json.loads(line) for line in (two / "log.jsonl").read_text().splitlines()]
+    steps = [entry["step"] for entry in log if entry["phase"] == "towers"]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    results = [json.loads((run / "results.json").read_text())["results"][0] for run in (one, two)]
+    assert results[0]["recall"] == results[1]["recall"]
