@@ -143,9 +143,9 @@ class Towers(TowerSettings, SetLosses):
     """The method whose maps of the frozen features the heads start from."""
     temperature: PositiveFloat = 0.1
     """Of CLIP, SSL and the targets of the matching."""
-    weight_sdd: NonNegativeFloat = 0.3
+    weight_sdd: NonNegativeFloat = 0.1
     """Of the semantic density distribution loss."""
-    weight_mmd: NonNegativeFloat = 0.1
+    weight_mmd: NonNegativeFloat = 0.05
     """Of the multi-kernel MMD."""
     weight_ssl: NonNegativeFloat = 0.3
     """Of the self-supervised loss of each modality."""
