@@ -71,9 +71,9 @@ def weights(model: AlignedModel) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("pairs", "condition", "terms"),
     [
-        (40, "disjoint", {"clip", "sdd", "ssl x", "ssl y"}),
-        (0, "sets", {"sdd", "match", "ssl x", "ssl y"}),
-        (40, "sets", {"clip", "sdd", "match", "ssl x", "ssl y"}),
+        (40, "disjoint", {"clip", "sdd", "mmd", "ssl x", "ssl y"}),
+        (0, "sets", {"sdd", "mmd", "match", "ssl x", "ssl y"}),
+        (40, "sets", {"clip", "sdd", "mmd", "match", "ssl x", "ssl y"}),
     ],
 )
 def test_any_mixture_trains_the_terms_that_it_allows(
