@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from benchmark.clouds import SMALL, small_data
 from benchmark.odd_methods import OfPools, OfPoolsAndPairs
 from numpy.typing import NDArray
 
-from setclip.benchmark import BenchmarkData, Cell
+from setclip.benchmark import BenchmarkData, Cell, conditions
 from setclip.benchmark.cells import Condition
 from setclip.benchmark.conditions import GALLERY, NEAR, STRAYS, WRONG_IDS, draw
-from setclip.methods import CCA, Ridge
+from setclip.methods import CCA, Auto, Ridge
+from setclip.methods.towers import CLIPTowers, Towers
 
 DATA = small_data()
 WITH_OWN = replace(
@@ -184,3 +186,31 @@ def test_shifted_pools_need_labels() -> None:
 def test_too_many_pairs_are_refused() -> None:
     with pytest.raises(ValueError, match="500 pairs asked of 180"):
         draw(Cell("d", "disjoint", 500, 0, CCA()), DATA)
+
+
+def test_methods_that_train_encoders_get_raw_items_of_the_same_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"item {row}" for row in range(len(DATA.x))]
+    raw_set = SimpleNamespace(x_items=names, y_items=names, x_encoder="a", y_encoder="b")
+    monkeypatch.setattr(conditions, "load_dataset", lambda name: raw_set)
+    for condition in ("disjoint", "sets"):
+        raw = draw(Cell("d", condition, 20, 1, Towers()), DATA)
+        plain = draw(Cell("d", condition, 20, 1, Auto()), DATA)
+        for array, expected in zip(raw.pools.arrays, plain.pools.arrays, strict=True):
+            np.testing.assert_array_equal(array, expected)
+        assert plain.pools.items is None
+        items = raw.pools.items
+        assert items is not None
+        assert (items.x_encoder, items.y_encoder) == ("a", "b")
+        for shown, features, of in (
+            (items.x_pairs, raw.pools.x_pairs, DATA.x),
+            (items.y_pairs, raw.pools.y_pairs, DATA.y),
+            (items.x_pool, raw.pools.x_pool, DATA.x),
+            (items.y_pool, raw.pools.y_pool, DATA.y),
+        ):
+            assert shown == [names[row] for row in rows_of(features, of)]
+        assert raw.x_items == raw.y_items == [names[row] for row in raw.test]
+    alone = draw(Cell("d", "sets", 20, 1, CLIPTowers()), DATA).pools.items
+    assert alone is not None
+    assert (len(alone.x_pairs), len(alone.x_pool)) == (20, 0)
