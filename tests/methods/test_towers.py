@@ -180,3 +180,19 @@ def test_the_paper_recipe_has_its_constants() -> None:
     assert (paper.weight_sdd, paper.weight_mmd, paper.weight_ssl) == (0.6, 0.1, 0.1)
     assert (paper.batch_pairs, paper.start, paper.balance) == (22, "random", False)
     assert Towers(recipe="paper", weight_sdd=0.1).weight_sdd == 0.1
+
+
+def test_the_towers_of_a_pretrained_clip_start_as_they_are() -> None:
+    data = drawn()
+    model = Towers(**{**SHORT, "start": "own", "steps": 0}).fit(data)
+    backbone = tiny.pictures()
+    with torch.no_grad():
+        z = backbone.network.eval()(backbone.collate([backbone.prepare(item) for item in X[:4]]))
+    expected = torch.nn.functional.normalize(z, dim=-1).numpy()
+    np.testing.assert_allclose(model.encode_x(X[:4]), expected, atol=1e-6)
+    wider = replace(data, items=replace(data.items, x_encoder=None, y_encoder=None))  # type: ignore[type-var]
+    blank = replace(wider, y_pairs=np.zeros((40, 3), np.float32), y_pool=wider.y_pool[:, [0] * 3])
+    other = {**SHORT, "start": "own", "x": None, "y": None}
+    items = replace(blank.items, x_encoder=tiny.X, y_encoder=tiny.Y)  # type: ignore[type-var]
+    with pytest.raises(ValueError, match="x has 1 dimensions and y 3"):
+        Towers(**other).fit(replace(blank, items=items))

@@ -20,6 +20,7 @@ from torch import nn
 
 from setclip.data.pools import NO_SET, IntArray, Pools
 from setclip.encoders.choices import AnyOptions
+from setclip.linear.maps import AffineMap
 from setclip.methods.early_stopping import digest
 from setclip.methods.protocol import Options, Recipe, Supervision, card
 from setclip.methods.set_losses import SetLosses
@@ -139,8 +140,9 @@ class Towers(TowerSettings, SetLosses):
     kind: Literal["towers"] = "towers"
     recipe: Recipe = "default"
     """Where the fields that are not given take their values from."""
-    start: Literal["auto", "cca", "ridge", "procrustes", "random"] = "auto"
-    """The method whose maps of the frozen features the heads start from."""
+    start: Literal["auto", "cca", "ridge", "procrustes", "own", "random"] = "auto"
+    """The method whose maps of the frozen features the heads start from; own keeps the features
+    as they are, for the two towers of a pretrained CLIP; random has nothing to start from."""
     temperature: PositiveFloat = 0.1
     """Of CLIP, SSL and the targets of the matching."""
     weight_sdd: NonNegativeFloat = 0.1
@@ -175,8 +177,8 @@ class CLIPTowers(TowerSettings):
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs"})
 
     kind: Literal["clip-towers"] = "clip-towers"
-    start: Literal["cca", "ridge", "procrustes", "random"] = "cca"
-    """The method whose maps of the frozen features the heads start from; of the pairs alone."""
+    start: Literal["cca", "ridge", "procrustes", "own", "random"] = "cca"
+    """As of `towers`, of the pairs alone."""
     temperature: PositiveFloat = 0.1
     """Of CLIP."""
 
@@ -255,6 +257,14 @@ def fit_towers(o: Towers, pools: Pools, *, seed: int, journal: Journal) -> Align
 
 def _heads(o: Towers, pools: Pools, seed: int, journal: Journal) -> tuple[Tower, Tower]:
     """Heads on the features of the frozen encoders."""
+    if o.start == "own":
+        if pools.x_dim != pools.y_dim:
+            raise ValueError(
+                f"start: own takes the features as embeddings, but x has {pools.x_dim} dimensions "
+                f"and y {pools.y_dim}: that is for the two towers of one CLIP; use start: auto."
+            )
+        same = AffineMap(np.eye(pools.x_dim), np.zeros(pools.x_dim))
+        return Tower.from_map(same), Tower.from_map(same)
     if o.start != "random":
         from setclip.methods import make_method
 
