@@ -113,13 +113,16 @@ def test_the_number_of_workers_changes_nothing(workers: int) -> None:
 
 
 def test_ranks_share_a_step_out_between_them() -> None:
-    composition = Composition(pairs=6, pool=9)
+    composition = Composition(pairs=6, pool=9, augment=True, second_views=7)
     whole = steps(composition=composition)[1]
     parts = [steps(composition=composition, rank=r, world=4)[1] for r in range(4)]
     assert sum(part.pairs for part in parts) == whole.pairs
     paired = torch.cat([part.x["v"][: part.pairs] for part in parts])
     loose = torch.cat([part.x["v"][part.pairs :] for part in parts])
     torch.testing.assert_close(torch.cat([paired, loose]), whole.x["v"], rtol=0, atol=0)
+    again = torch.cat([part.y_again["v"] for part in parts])  # type: ignore[index]
+    assert len(again) == 7
+    assert sorted(again[:, 0].tolist()) == sorted(whole.y_again["v"][:, 0].tolist())  # type: ignore[index]
 
 
 def test_a_rank_without_rows_has_empty_tensors_of_the_right_width() -> None:

@@ -238,10 +238,10 @@ class Steps(Dataset[Batch]):
             bad=bad,
         )
         if self.composition.second_views:
-            x_from = [(s.x_pairs, r) for r in both] + [(s.x_pool, r) for r in x_pool]
-            y_from = [(s.y_pairs, r) for r in both] + [(s.y_pool, r) for r in y_pool]
-            batch.x_again, batch.x_seen = self._again(x_from, step, 0)
-            batch.y_again, batch.y_seen = self._again(y_from, step, 1)
+            x_from = [*((0, s.x_pairs, r) for r in both), *((2, s.x_pool, r) for r in x_pool)]
+            y_from = [*((1, s.y_pairs, r) for r in both), *((3, s.y_pool, r) for r in y_pool)]
+            batch.x_again, batch.x_seen = self._again(x_from, rows.pairs, rows.x, step, 0)
+            batch.y_again, batch.y_seen = self._again(y_from, rows.pairs, rows.y, step, 1)
         return batch
 
     def _read(
@@ -258,14 +258,25 @@ class Steps(Dataset[Batch]):
         return found
 
     def _again(
-        self, rows: list[tuple[Source, int]], step: int, side: int
+        self,
+        own: list[tuple[int, Source, int]],
+        pairs: IntArray,
+        pool: IntArray,
+        step: int,
+        side: int,
     ) -> tuple[Collated, Tensor]:
-        """Second views of a random part of the rows, and which those are."""
-        rng = np.random.default_rng([self.seed, VIEWS, step, len(_STREAMS) + side, self.rank])
-        most = -(-self.composition.second_views // self.world)
-        seen = np.sort(rng.permutation(len(rows))[:most])
-        views = [rows[i][0].read(int(rows[i][1]), rng, view=True) for i in seen]
-        return self._collated(views, side), torch.from_numpy(seen)
+        """Second views of a random part of a step's rows, those of this process; and which."""
+        everyone = [*((side, row) for row in pairs), *((side + 2, row) for row in pool)]
+        rng = np.random.default_rng([self.seed, VIEWS, step, len(_STREAMS) + side])
+        drawn = rng.permutation(len(everyone))[: self.composition.second_views]
+        chosen = {everyone[i] for i in drawn}
+        seen, views = [], []
+        for place, (stream, source, row) in enumerate(own):
+            if (stream, row) in chosen:
+                again = np.random.default_rng([self.seed, VIEWS, step, stream, row, 1])
+                views.append(source.read(int(row), again, view=True))
+                seen.append(place)
+        return self._collated(views, side), torch.tensor(seen, dtype=torch.int64)
 
     def _collated(self, items: list[Any], side: int) -> Collated:
         s = self.sources
