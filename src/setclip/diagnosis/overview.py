@@ -13,13 +13,13 @@ from setclip.diagnosis.expectation import FEWEST_PAIRS, SLOPE, Expectation, expe
 from setclip.diagnosis.measured import NEAR, measured_curves, nearest_curve
 from setclip.evaluation.alignability import FEWEST_PAIRS as FEWEST_FOR_GEOMETRY
 from setclip.evaluation.alignability import SOME, Alignability, alignability
+from setclip.linear import transport_procrustes
+from setclip.linear.transport_procrustes import AGREED, UNRELATED
 
 GALLERY, MORE = 1000, 100
 SHIFT_AXES, SHIFT_ROWS = 20, 1000
 # Area under the curve: ½ where nothing tells pairs from pool.
 SHIFTED = 0.65
-# Agreement of the two best maps that were found without pairs.
-NO_MAP, A_MAP = 0.2, 0.5
 
 
 @dataclass(frozen=True)
@@ -166,10 +166,8 @@ def shift(pairs: FloatArray, pool: FloatArray, *, seed: int = 0) -> float | None
 
 
 def _blind(pools: Pools, seed: int) -> Blind:
-    from setclip.linear.transport_procrustes import transport_procrustes
-
     started = time.perf_counter()
-    found = transport_procrustes(pools.x_pool, pools.y_pool, seed=seed)
+    found = transport_procrustes.transport_procrustes(pools.x_pool, pools.y_pool, seed=seed)
     return Blind(found.agreement, time.perf_counter() - started)
 
 
@@ -232,9 +230,9 @@ def _on_blind(blind: Blind) -> str:
         f"two maps fitted without pairs agree on {blind.agreement:.0%} of the items "
         f"({blind.seconds:.0f} s)"
     )
-    if blind.agreement < NO_MAP:
+    if blind.agreement < UNRELATED:
         return f"Zero pairs cannot work here: {measured}. Label pairs, or name sets."
-    if blind.agreement < A_MAP:
+    if blind.agreement < AGREED:
         return f"Zero pairs are a gamble here: {measured}. Label some pairs to make sure."
     return (
         f"Zero pairs can work here: {measured}. Pools of some hundred items may agree on a wrong "

@@ -33,6 +33,10 @@ IntArray = npt.NDArray[np.int64]
 Half = tuple[IntArray, IntArray]
 Progress = Callable[[str, int, int], None]
 
+# Agreement of two starts. Found maps: 51 to 59 % on WordNet glosses, 45 to 62 % on planted clouds
+# of 400 rows. Believed from AGREED on; below UNRELATED no map was there to be found.
+AGREED, UNRELATED = 0.35, 0.2
+
 # How a step weighs directions and how soft its plan is: bold while a start proves itself, finer
 # on the way, the polar factor at the end. Measured on WordNet glosses, MiniLM to bge-small.
 TRIAL = {"power": 0.4, "epsilon": 0.03}

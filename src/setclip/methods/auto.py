@@ -20,7 +20,7 @@ from setclip.linear.cca import cca
 from setclip.linear.maps import Alignment
 from setclip.linear.procrustes import procrustes
 from setclip.linear.ridge import ridge
-from setclip.linear.transport_procrustes import transport_procrustes
+from setclip.linear.transport_procrustes import AGREED, transport_procrustes
 from setclip.methods.closed_form import Candidate, Choice, Form, Matching, compare, solve
 from setclip.methods.pool_matching import LEAST_POOL, stages
 from setclip.methods.protocol import Options, Supervision, card, linear_model
@@ -69,7 +69,7 @@ class Auto(Options):
     """Principal axes kept of either side."""
     folds: PositiveInt = 4
     """Folds of the cross-validation."""
-    agreement: NonNegativeFloat = 0.35
+    agreement: NonNegativeFloat = AGREED
     """Without pairs: share of nearest neighbours that two independent transports must agree on
     before their map is believed."""
 

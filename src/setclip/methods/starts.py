@@ -7,7 +7,7 @@ from typing import Literal
 
 from setclip.data.pools import Pools
 from setclip.linear.maps import Alignment
-from setclip.linear.transport_procrustes import transport_procrustes
+from setclip.linear.transport_procrustes import AGREED, transport_procrustes
 from setclip.methods.cca import CCA
 from setclip.methods.pool_matching import LEAST_POOL
 from setclip.methods.procrustes import Procrustes
@@ -20,8 +20,6 @@ Start = Callable[[Pools], Alignment]
 """Solves for the maps from the pools of a fold, its choices made on all there is."""
 
 FROM_PAIRS = ("cca-pairs", "ridge")
-# Below this the two best starts of the transport disagree about most matches.
-AGREEMENT = 0.5
 
 
 def make_start(
@@ -86,7 +84,7 @@ def _transport(pools: Pools, seed: int, journal: Journal) -> Start:
         f"Transport between the pools: mean cosine {found.score:.2f} of unseen matched rows, "
         f"agreement of the two best starts {found.agreement:.0%}."
     )
-    if found.agreement < AGREEMENT:
+    if found.agreement < AGREED:
         journal.warn(
             "no shared geometry",
             f"the two best starts of the transport agree on {found.agreement:.0%} of the matches: "

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import PositiveInt
 
 from setclip.data.pools import Pools
-from setclip.linear.transport_procrustes import transport_procrustes
+from setclip.linear.transport_procrustes import UNRELATED, transport_procrustes
 from setclip.methods.pool_matching import (
     PoolStart,
     check_pools,
@@ -18,9 +18,6 @@ from setclip.methods.pool_matching import (
 from setclip.methods.protocol import Options, Supervision, card, linear_model
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
-
-# On planted clouds of 400 rows two starts that found the rotation agree on 45 to 62 % of them.
-LEAST_AGREEMENT = 0.1
 
 
 class TransportProcrustes(Options):
@@ -75,7 +72,7 @@ class TransportProcrustes(Options):
                 f"Two starts agree on the nearest item of {found.agreement:.0%} of the rows; "
                 f"{score}."
             )
-        if found.agreement < LEAST_AGREEMENT:
+        if found.agreement < UNRELATED:
             journal.warn(
                 "no shared geometry",
                 f"the two clouds share no geometry: two starts agree on {found.agreement:.1%} of "
