@@ -117,7 +117,24 @@ def test_same_seed_same_model_and_another_seed_another() -> None:
     assert not all(torch.equal(t, weights(other)[n]) for n, t in weights(first).items())
 
 
-def test_a_saved_model_reads_raw_items_like_the_one_that_was_saved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [Towers, CLIPTowers])
+def test_a_saved_model_reads_raw_items_like_the_one_that_was_saved(
+    tmp_path: Path, kind: Any
+) -> None:
+    real = {"x": {"kind": "efficientnet-lite0", "size": 32}, "y": "minilm-l6", "x_blocks": 1}
+    few = {"y_blocks": 1, "steps": 1, "variants": 0, "start": "cca", "device": "cpu", "lr": 1e-2}
+    model = kind(**real, **few).fit(drawn(8))
+    assert model.card.x_encoder == real["x"]
+    model.save(tmp_path / "model")
+    loaded = AlignedModel.load(tmp_path / "model")
+    for ours, theirs, some in (
+        (model.encode_x, loaded.encode_x, X[:3]),
+        (model.encode_y, loaded.encode_y, Y[:3]),
+    ):
+        np.testing.assert_array_equal(theirs(some), ours(some))
+
+
+def test_a_model_of_somebodys_own_module_is_not_opened_from_a_file(tmp_path: Path) -> None:
     model = Towers(**SHORT).fit(drawn())
     model.save(tmp_path / "model")
     with pytest.raises(ValueError, match="not run because a file says so"):

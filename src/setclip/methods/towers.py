@@ -168,7 +168,7 @@ class Towers(TowerSettings, SetLosses):
         Raises:
             ValueError: Features without the items they were made of; too little supervision.
         """
-        return fit_towers(self, pools, seed=seed, journal=journal or Journal())
+        return fit_towers(self, pools, seed=seed, journal=journal or Journal(), named=self)
 
 
 class CLIPTowers(TowerSettings):
@@ -197,14 +197,22 @@ class CLIPTowers(TowerSettings):
         given: dict[str, Any] = {name: getattr(self, name) for name in shared}
         given |= {f"weight_{name}": 0.0 for name in ("sdd", "mmd", "ssl", "match")}
         options = Towers(**given)
-        journal = journal or Journal()
-        model = fit_towers(options, pools.without_pools(), seed=seed, journal=journal)
-        model.card = card(self, pools, seed, journal)
-        return model
+        pools = pools.without_pools()
+        return fit_towers(options, pools, seed=seed, journal=journal or Journal(), named=self)
 
 
-def fit_towers(o: Towers, pools: Pools, *, seed: int, journal: Journal) -> AlignedModel:
-    """Read, start, train, and put the model together."""
+def fit_towers(
+    o: Towers, pools: Pools, *, seed: int, journal: Journal, named: Options
+) -> AlignedModel:
+    """Read, start, train, and put the model together.
+
+    Args:
+        o: Settings.
+        pools: What to learn from, with raw items.
+        seed: Of everything random.
+        journal: Receives curves, notes and checkpoints.
+        named: The method that the model's card names.
+    """
     data = TowerData.of(o, pools)
     lost = data.unreadable(pools)
     if lost:
@@ -212,9 +220,7 @@ def fit_towers(o: Towers, pools: Pools, *, seed: int, journal: Journal) -> Align
     held = _held_out(o, data.pools, seed)
     learning = data.without_pairs(held)
     heads = _heads(o, learning.pools, seed, journal)
-    head_rate = o.head_rate
-    if head_rate is None:
-        head_rate = 10.0 if o.start == "random" else 0.0
+    head_rate = _head_rate(o)
     for head in heads:
         head.requires_grad_(head_rate > 0)
     towers = nn.ModuleDict(
@@ -243,16 +249,27 @@ def fit_towers(o: Towers, pools: Pools, *, seed: int, journal: Journal) -> Align
         else None,
         seed=seed,
         journal=journal,
-        facts={"options": _deciding(o), "data": digest(data.pools)},
+        facts={
+            "options": o.model_dump(mode="json", exclude={"workers", "trackers", "device"}),
+            "encoders": [data.x.backbone.fingerprint, data.y.backbone.fingerprint],
+            "data": digest(data.pools),
+        },
     )
     for item in trained.bad[:1]:
         journal.note(
             f"{len(trained.bad):,} items could not be read while training and were left out, "
             f"the first: {item}."
         )
-    description = card(o, data.pools, seed, journal)
+    description = card(named, data.pools, seed, journal)
     description.x_encoder, description.y_encoder = data.x.described, data.y.described
     return AlignedModel(*heads, description, x_backbone=data.x.backbone, y_backbone=data.y.backbone)
+
+
+def _head_rate(o: Towers) -> float:
+    """Learning rate of the heads relative to that of the encoders."""
+    if o.head_rate is not None:
+        return o.head_rate
+    return 10.0 if o.start == "random" else 0.0
 
 
 def _heads(o: Towers, pools: Pools, seed: int, journal: Journal) -> tuple[Tower, Tower]:
@@ -307,8 +324,3 @@ def _rank_of_held_out(data: TowerData, towers: nn.ModuleDict, held: IntArray, wi
     units[held] = held
     fold = Fold(data.pools, zx, zy, units, units)
     return log_rank(fold, lambda z: z, lambda z: z)
-
-
-def _deciding(o: Towers) -> dict[str, Any]:
-    """The settings but for those that only say how it runs."""
-    return o.model_dump(mode="json", exclude={"workers", "trackers", "device"})
