@@ -32,7 +32,7 @@ from setclip.training.checkpoint import (
 )
 from setclip.training.distributed import wait, world_size
 from setclip.training.journal import Journal
-from setclip.training.loop import Outcome, Schedule
+from setclip.training.loop import Outcome, Schedule, State, warn_of_divergence
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -97,12 +97,7 @@ class Averaging:
 
 
 @dataclass
-class _State:
-    step: int = 0
-    best_step: int = 0
-    best: float = math.inf
-    diverged: bool = False
-    finished: bool = False
+class _State(State):
     bad: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -334,12 +329,7 @@ class _Run:
         """Leave the towers with the weights that are kept."""
         state = self.state
         if state.diverged:
-            journal.warn(
-                "divergence",
-                f"the loss of phase {phase!r} stopped being finite at step {state.step}; the "
-                f"weights of step {state.best_step} are kept. Lower the learning rate "
-                f"({schedule.lr:g}) or raise the temperature.",
-            )
+            warn_of_divergence(journal, phase, state, schedule)
         if selected or state.diverged:
             self._put(self.best)
         elif self.mean:

@@ -89,7 +89,9 @@ class Outcome:
 
 
 @dataclass
-class _State:
+class State:
+    """Where a phase stands."""
+
     step: int = 0
     best_step: int = 0
     best: float = math.inf
@@ -133,7 +135,7 @@ def train(
     journal = journal or Journal()
     optimiser = _optimiser(module, schedule)
     rng = np.random.default_rng(seed)
-    state = _State()
+    state = State()
     path = journal.checkpoint(phase)
     fingerprint = f"{fingerprint}/{schedule}/seed {seed}"
     # Dropout draws from torch's global generator; the caller's stays as it was.
@@ -173,16 +175,21 @@ def train(
                 ):
                     _save(path, module, optimiser, rng, state, best, fingerprint)
     if state.diverged:
-        journal.warn(
-            "divergence",
-            f"the loss of phase {phase!r} stopped being finite at step {state.step}; the weights "
-            f"of step {state.best_step} are kept. Lower the learning rate ({schedule.lr:g}) or "
-            "raise the temperature.",
-        )
+        warn_of_divergence(journal, phase, state, schedule)
     if criterion is not None or state.diverged:
         module.load_state_dict(best)
         return Outcome(state.best_step, state.best, state.diverged)
     return Outcome(state.step, math.nan, False)
+
+
+def warn_of_divergence(journal: Journal, phase: str, state: State, schedule: Schedule) -> None:
+    """Name a loss that stopped being finite, and what to do."""
+    journal.warn(
+        "divergence",
+        f"the loss of phase {phase!r} stopped being finite at step {state.step}; the weights "
+        f"of step {state.best_step} are kept. Lower the learning rate ({schedule.lr:g}) or "
+        "raise the temperature.",
+    )
 
 
 def _step(
@@ -190,7 +197,7 @@ def _step(
     objective: Objective,
     optimiser: Optimizer,
     rng: np.random.Generator,
-    state: _State,
+    state: State,
     schedule: Schedule,
 ) -> dict[str, float]:
     module.train()
@@ -249,7 +256,7 @@ def _save(
     module: nn.Module,
     optimiser: Optimizer,
     rng: np.random.Generator,
-    state: _State,
+    state: State,
     best: dict[str, Tensor],
     fingerprint: str,
 ) -> None:
@@ -271,7 +278,7 @@ def _save(
 
 def _resume(
     path: Path, module: nn.Module, optimiser: Optimizer, rng: np.random.Generator, fingerprint: str
-) -> tuple[_State, dict[str, Tensor]]:
+) -> tuple[State, dict[str, Tensor]]:
     tensors, facts = load_state(path)
     if facts["fingerprint"] != fingerprint:
         raise ValueError(
@@ -283,7 +290,7 @@ def _resume(
     rng.bit_generator.state = facts["batches"]
     torch.set_rng_state(tensors["rng"])
     state: dict[str, Any] = facts["state"]
-    return _State(**state), _part(tensors, "best")
+    return State(**state), _part(tensors, "best")
 
 
 def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
