@@ -1,6 +1,7 @@
 """Mining a run: the files it writes, what it says of them, and how it fails."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -125,3 +126,11 @@ def test_an_item_with_a_file_is_saved_by_its_path(tmp_path):
     page = review_page([row], ("image", "text"), notes=[], total=1)
     assert f'data-name="{path}"' in page
     assert "<b>–</b>" in page
+
+
+def test_a_run_that_trained_encoders_is_sent_to_a_frozen_one(tmp_path):
+    folder = fitted(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "method": {"kind": "towers"}}))
+    with pytest.raises(ValueError, match="trains encoders, and this fits the method again"):
+        mine_run(folder)

@@ -18,7 +18,7 @@ from setclip.mining.calibration import FEWEST_HELD_OUT, Trial, calibrate, estima
 from setclip.mining.candidates import Candidates
 from setclip.mining.labelling import item_name
 from setclip.mining.review import ReviewRow, review_page
-from setclip.mining.trial import Say, propose, run_trial
+from setclip.mining.trial import Say, propose, require_frozen, run_trial
 from setclip.model import AlignedModel
 from setclip.run import run_config
 
@@ -77,6 +77,7 @@ def mine_run(
     """
     _check(coverage, per_item, folds)
     config = run_config(folder)
+    require_frozen(config.method)
     model = AlignedModel.load(folder)
     material = load_material(config, progress=progress)
     pools = material.pools

@@ -50,6 +50,20 @@ def propose(model: AlignedModel, pools: Pools, *, per_item: int) -> Candidates:
     return join([_inside(block, zx, zy, hubs, per_item) for block in blocks])
 
 
+def require_frozen(method: Method) -> None:
+    """Refuse methods whose refits would train encoders.
+
+    Raises:
+        ValueError: The method trains encoders.
+    """
+    if getattr(method, "trains_encoders", False):
+        raise ValueError(
+            f"the run's method, {method.kind}, trains encoders, and this fits the method again "
+            "without parts of the pairs, each time for as long as the run took. Fit the same data "
+            "with `method: auto` into another folder, and use that run."
+        )
+
+
 def run_trial(
     method: Method, pools: Pools, *, per_item: int, folds: int, seed: int, say: Say
 ) -> Trial:
