@@ -11,11 +11,19 @@ import numpy.typing as npt
 from setclip.config import RunConfig
 from setclip.data.material import Material, Shown, load_material
 from setclip.data.pools import FloatArray, IntArray
-from setclip.evaluation import Interval, alignability, density_agreement, retrieval, top_k
+from setclip.evaluation import (
+    Interval,
+    alignability,
+    confusion,
+    density_agreement,
+    retrieval,
+    top_k,
+)
 from setclip.evaluation.alignability import Alignability
 from setclip.model import AlignedModel
 from setclip.report import (
     BadItems,
+    ClassTable,
     Column,
     Curve,
     Curves,
@@ -30,7 +38,9 @@ from setclip.report import (
     ResultTable,
     Retrieved,
     Row,
+    Split,
     Supervision,
+    branch,
     encode_thumbnail,
     project,
     write_report,
@@ -41,6 +51,8 @@ from setclip.training.journal import read_curves
 MAP_PAIRS, MAP_TEST = 60, 300
 QUERIES, RETRIEVED = 8, 5
 FEW_PAIRS = 10
+# Of a dotted label as many numbers as name a CATH topology; superfamilies are too many to list.
+CLASS_DEPTH = 3
 
 
 def run_report(
@@ -87,6 +99,7 @@ def run_report(
             joint_map=_joint_map(material, model, config.seed),
             densities=_densities(material, model),
             galleries=_galleries(material, model, config.seed),
+            classes=_classes(material, model),
             alignability=shared,
             bad_items=BadItems(len(material.bad), material.n_read, tuple(material.bad[:5])),
             config=_yaml(config),
@@ -253,9 +266,12 @@ def _joint_map(material: Material, model: AlignedModel, seed: int) -> JointMap |
         len(shown) - len(material.x_test) for shown in (material.x_shown, material.y_shown)
     )
     rows = np.arange(len(known)), np.arange(len(known), len(known) + len(test))
+    labels = [material.labels[i] for i in test] if material.labels else ()
     return JointMap(
-        _items(material.x_shown, known, "pair") + _items(material.x_shown, x_first + test, "test"),
-        _items(material.y_shown, known, "pair") + _items(material.y_shown, y_first + test, "test"),
+        _items(material.x_shown, known, "pair")
+        + _items(material.x_shown, x_first + test, "test", labels),
+        _items(material.y_shown, known, "pair")
+        + _items(material.y_shown, y_first + test, "test", labels),
         view.after,
         view.before,
         pairs=np.stack([rows[0], rows[0]], axis=1),
@@ -282,8 +298,8 @@ def _galleries(material: Material, model: AlignedModel, seed: int) -> tuple[Gall
     zx, zy = model.encode_x(material.test_x), model.encode_y(material.test_y)
     asked = np.sort(np.random.default_rng(seed).permutation(n)[:QUERIES])
     found = retrieval(zx, zy, ks=(1,))
-    x_items = _test_items(material.x_shown, n)
-    y_items = _test_items(material.y_shown, n)
+    x_items = _test_items(material.x_shown, material.labels, n)
+    y_items = _test_items(material.y_shown, material.labels, n)
     return (
         _gallery("x", asked, zx, zy, x_items, y_items, found.x_to_y.ranks),
         _gallery("y", asked, zy, zx, y_items, x_items, found.y_to_x.ranks),
@@ -315,15 +331,47 @@ def _gallery(
     )
 
 
-def _test_items(shown: Sequence[Shown], n: int) -> tuple[Item, ...]:
-    return _items(shown, np.arange(len(shown) - n, len(shown)), "test")
-
-
-def _items(shown: Sequence[Shown], rows: IntArray, split: str) -> tuple[Item, ...]:
-    return tuple(
-        Item(shown[row].caption, _thumbnail(shown[row]), "pair" if split == "pair" else "test")
-        for row in rows
+def _classes(material: Material, model: AlignedModel) -> ClassTable | None:
+    """Classes of the test items, and of the nearest item of the other modality."""
+    labelled = [i for i, label in enumerate(material.labels) if label]
+    true = [branch(material.labels[i], CLASS_DEPTH) for i in labelled]
+    if len(set(true)) < 2:
+        return None
+    rows = np.array(labelled, dtype=np.int64)
+    zx, zy = (
+        encode(tests.at(rows))
+        for encode, tests in ((model.encode_x, material.test_x), (model.encode_y, material.test_y))
     )
+    # An item's own partner has its class by definition: only others can tell.
+    nearest = top_k(zx, zy, 2).indices
+    others = np.where(nearest[:, 0] == np.arange(len(rows)), nearest[:, 1], nearest[:, 0])
+    return ClassTable(
+        confusion(true, [true[i] for i in others]),
+        f"For each {material.x_name} of the test, the class of the nearest {material.y_name} that "
+        "is not its partner.",
+    )
+
+
+def _test_items(shown: Sequence[Shown], labels: Sequence[str], n: int) -> tuple[Item, ...]:
+    return _items(shown, np.arange(len(shown) - n, len(shown)), "test", labels)
+
+
+def _items(
+    shown: Sequence[Shown], rows: IntArray, split: Split, labels: Sequence[str] = ()
+) -> tuple[Item, ...]:
+    return tuple(
+        _item(shown[row], split, label)
+        for row, label in zip(rows, labels or [""] * len(rows), strict=True)
+    )
+
+
+def _item(shown: Shown, split: Split, label: str) -> Item:
+    if shown.structure is None:
+        return Item(shown.caption, _thumbnail(shown), split, label, shown.sequence)
+    from setclip.proteins.packed import read_chain
+
+    chain = read_chain(shown.structure)
+    return Item(shown.caption or chain.name, None, split, label, structure=chain.ca)
 
 
 def _thumbnail(shown: Shown) -> bytes | None:

@@ -10,9 +10,16 @@ import pytest
 from PIL import Image
 
 from setclip.data.bad_items import BadItem
-from setclip.evaluation import Alignability, DensityAgreement, Interval, MutualKnn
+from setclip.evaluation import (
+    Alignability,
+    DensityAgreement,
+    Interval,
+    MutualKnn,
+    confusion,
+)
 from setclip.report import (
     BadItems,
+    ClassTable,
     Column,
     Curve,
     Curves,
@@ -118,6 +125,7 @@ def make_content(words: Words = str) -> ReportContent:
         joint_map=joint_map(w),
         densities=densities(w),
         galleries=galleries(w),
+        classes=ClassTable(confusion([w("face"), w("food")], [w("food")] * 2), w("by group")),
         alignability=Alignability(50, MutualKnn(Interval(0.12, 0.08, 0.16), 0.03, 10), 0.31, 0.5),
         bad_items=BadItems(
             3, 1906, (BadItem(17, w("image"), w("a.png"), w("truncated")),), w("bad_items.jsonl")

@@ -21,6 +21,7 @@ def test_page_and_pictures_are_written(content: ReportContent, tmp_path: Path) -
     assert 4.5e6 < path.stat().st_size < 6e6
     written = sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*.*"))
     assert written == [
+        "figures/classes.png",
         "figures/curves.png",
         "figures/density.png",
         "figures/joint-map.png",

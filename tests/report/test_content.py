@@ -44,3 +44,8 @@ def test_a_curve_is_two_vectors(steps: tuple[int, ...], values: tuple[int, ...])
 def test_a_thumbnail_must_be_an_encoded_picture() -> None:
     with pytest.raises(ValueError, match="neither PNG nor JPEG"):
         Item("svg", b"<svg onload=alert(1)>")
+
+
+def test_a_structure_must_be_positions() -> None:
+    with pytest.raises(ValueError, match=r"structure of '1abc' has shape \[2, 4, 3\]"):
+        Item("1abc", structure=np.zeros((2, 4, 3)))

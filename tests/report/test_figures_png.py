@@ -17,6 +17,7 @@ from setclip.report.figures_png import png_figures
 from setclip.report.palette import LIGHT
 
 NAMES = [
+    "classes.png",
     "curves.png",
     "density.png",
     "joint-map.png",

@@ -47,10 +47,14 @@ class Shown:
     Attributes:
         caption: Its text, name or number.
         picture: Encoded image, or None.
+        sequence: Its letters, where it is a protein's sequence.
+        structure: What `proteins.packed.read_chain` reads, where it is a protein's structure.
     """
 
     caption: str
     picture: bytes | Path | None = None
+    sequence: str = ""
+    structure: Item | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,8 +278,8 @@ def _from_rows(config: RunConfig, data: RowsData, manifest: Manifest, progress: 
         ),
         x[test],
         y[test],
-        [_look(item) for part in x_items for item in part],
-        [_look(item) for part in y_items for item in part],
+        [look(item, x_modality) for part in x_items for item in part],
+        [look(item, y_modality) for part in y_items for item in part],
         [manifest.label_names[i] if i >= 0 else "" for i in manifest.labels[test]]
         if manifest.label_names
         else (),
@@ -334,9 +338,14 @@ def _groups_of(manifest: Manifest, rows: IntArray) -> IntArray:
     return named
 
 
-def _look(item: Item) -> Shown:
+def look(item: Item, modality: str) -> Shown:
+    """How a raw item is shown: a picture, a text, or a protein's sequence or structure."""
     if isinstance(item, tuple):
         return Shown(f"{item[0]} (and {len(item) - 1} more)")
+    if modality == "sequence":
+        return Shown("", sequence=str(item))
+    if modality == "structure":
+        return Shown("" if isinstance(item, bytes) else Path(item).name, structure=item)
     return Shown(item.name, item) if isinstance(item, Path) else Shown(str(item))
 
 

@@ -9,6 +9,7 @@ from setclip.evaluation.alignability import (
     linear_cka,
     mutual_knn,
 )
+from setclip.evaluation.confusion import Confusion, confusion
 from setclip.evaluation.distribution import (
     DensityAgreement,
     Distribution,
@@ -52,6 +53,7 @@ from setclip.evaluation.zeroshot import (
 __all__ = [
     "TEMPLATES",
     "Alignability",
+    "Confusion",
     "DensityAgreement",
     "Direction",
     "Distribution",
@@ -71,6 +73,7 @@ __all__ = [
     "average_prototypes",
     "bootstrap",
     "chance",
+    "confusion",
     "density_agreement",
     "distribution",
     "effective_rank",

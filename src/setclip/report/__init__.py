@@ -3,6 +3,7 @@
 from setclip.report.build import write_report
 from setclip.report.content import (
     BadItems,
+    ClassTable,
     Column,
     Curve,
     Curves,
@@ -18,13 +19,17 @@ from setclip.report.content import (
     ResultTable,
     Retrieved,
     Row,
+    Split,
     Supervision,
 )
+from setclip.report.panels import branch
 from setclip.report.projection import Projection, project
+from setclip.report.structures import trace_svg
 from setclip.report.thumbnails import encode_thumbnail
 
 __all__ = [
     "BadItems",
+    "ClassTable",
     "Column",
     "Curve",
     "Curves",
@@ -41,8 +46,11 @@ __all__ = [
     "ResultTable",
     "Retrieved",
     "Row",
+    "Split",
     "Supervision",
+    "branch",
     "encode_thumbnail",
     "project",
+    "trace_svg",
     "write_report",
 ]

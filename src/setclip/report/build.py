@@ -10,7 +10,10 @@ from setclip.report.content import ReportContent
 
 NEEDED = ("jinja2", "plotly", "matplotlib")
 # Pictures an earlier report may have left behind; anything else in the folder is the user's.
-OWN_PICTURES = ("results-*.png", "retrieved-*.png", "curves.png", "joint-map.png", "density.png")
+OWN_PICTURES = (
+    *("results-*.png", "retrieved-*.png", "curves.png", "joint-map.png", "density.png"),
+    "classes.png",
+)
 
 
 def write_report(content: ReportContent, directory: Path) -> Path:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from setclip.data.bad_items import BadItem
 from setclip.evaluation.alignability import Alignability
+from setclip.evaluation.confusion import Confusion
 from setclip.evaluation.distribution import DensityAgreement
 from setclip.evaluation.intervals import Interval
 
@@ -166,13 +167,30 @@ class Curves:
 
 @dataclass(frozen=True)
 class Item:
-    """One thing as a person knows it: its words, its small picture (PNG or JPEG bytes), or both."""
+    """One thing as a person knows it: its words, its looks, or both.
+
+    Attributes:
+        caption: Its text or name.
+        thumbnail: Its small picture, PNG or JPEG bytes.
+        split: What training knew of it.
+        label: Its class. Maps are drawn by class too where there are few.
+        sequence: Letters without spaces, such as a protein's; both ends are shown.
+        structure: Positions along a chain, drawn as a line. Shape [n, 3].
+    """
 
     caption: str = ""
     thumbnail: bytes | None = None
     split: Split | None = None
+    label: str = ""
+    sequence: str = ""
+    structure: FloatArray | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.structure is not None and np.shape(self.structure)[1:] != (3,):
+            raise ValueError(
+                f"the structure of {self.caption[:60]!r} has shape "
+                f"{list(np.shape(self.structure))}, expected [n, 3]: one position a residue."
+            )
         if self.thumbnail is not None and image_type(self.thumbnail) is None:
             raise ValueError(
                 f"the thumbnail of {self.caption[:60]!r} starts with {self.thumbnail[:8]!r}, which "
@@ -288,6 +306,25 @@ class Gallery:
     size: int | None = None
     note: str = ""
 
+    @property
+    def has_structures(self) -> bool:
+        """Whether chains are drawn in it."""
+        items = [(query.item, *(r.item for r in query.results)) for query in self.queries]
+        return any(item.structure is not None for row in items for item in row)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassTable:
+    """Which classes are found for which.
+
+    Attributes:
+        confusion: The counts.
+        note: What was asked and what was searched.
+    """
+
+    confusion: Confusion
+    note: str = ""
+
 
 @dataclass(frozen=True)
 class BadItems:
@@ -316,6 +353,7 @@ class ReportContent:
         joint_map: The space before and after.
         densities: Density agreement before and after.
         galleries: Retrieved items, either direction.
+        classes: Classes of items and of what is found for them.
         alignability: The frozen spaces before training.
         bad_items: What was skipped.
         config: The validated config as YAML.
@@ -336,6 +374,7 @@ class ReportContent:
     joint_map: JointMap | None = None
     densities: Densities | None = None
     galleries: tuple[Gallery, ...] = ()
+    classes: ClassTable | None = None
     alignability: Alignability | None = None
     bad_items: BadItems | None = None
     config: str = ""

@@ -149,7 +149,9 @@ def _points(group: MapGroup) -> dict[str, Any]:
         "customdata": group.rows,
         "meta": {"side": group.side, "split": group.split},
         "marker": {
-            "color": f"var(--{group.side})",
+            "color": f"var(--{group.side})"
+            if group.colours is None
+            else [f"var(--{name})" for name in group.colours],
             "symbol": SYMBOLS[group.side],
             "size": SIZES[group.split] * SHARE[group.side],
             "opacity": OPACITIES[group.split],

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from setclip.report.canvas import clip_line, encode, new_figure, style
 from setclip.report.content import (
+    ClassTable,
     Curves,
     Densities,
     JointMap,
@@ -29,6 +32,7 @@ from setclip.report.standings import Scale, as_interval, chance_level, scale_of,
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -59,6 +63,8 @@ def png_figures(content: ReportContent) -> dict[str, bytes]:
         for number, gallery in enumerate(content.galleries, start=1):
             if gallery.queries:
                 pictures[f"retrieved-{number}.png"] = encode(gallery_figure(gallery, names))
+        if content.classes is not None:
+            pictures["classes.png"] = encode(_classes(content.classes))
     return pictures
 
 
@@ -153,7 +159,9 @@ def _map(axes: Axes, panel: MapPanel) -> None:
             group.points[:, 1],
             s=SIZES[group.split] * SHARE[group.side],
             marker=MARKERS[group.side],
-            color=LIGHT[group.side],
+            color=LIGHT[group.side]
+            if group.colours is None
+            else [LIGHT[name] for name in group.colours],
             alpha=OPACITIES[group.split],
             edgecolors="white" if group.split == "pair" else "none",
             linewidths=0.6,
@@ -168,6 +176,44 @@ def _map(axes: Axes, panel: MapPanel) -> None:
         spine.set_visible(True)
     axes.set_title(clip_line(panel.title, 60), loc="left", fontsize=10, weight="bold")
     axes.set_xlabel(clip_line(panel.how, 90), fontsize=8)
+    if panel.classes:
+        axes.legend(
+            handles=[_class_handle(label, LIGHT[name]) for label, name in panel.classes.items()],
+            loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=4, frameon=False, fontsize=8,
+            handletextpad=0.1,
+        )  # fmt: skip
+
+
+def _class_handle(label: str, colour: str) -> Line2D:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=colour, marker="s", linestyle="", label=clip_line(label, 18))
+
+
+def _classes(table: ClassTable) -> Figure:
+    counts, labels = table.confusion.counts, table.confusion.labels
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = new_figure(2.2 + 0.42 * (len(labels) + 1), 1.3 + 0.34 * len(labels))
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap=_ramp(), vmin=0, vmax=1, aspect="auto")
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if shares[row, column] > 0.6 else LIGHT["ink"]
+            axes.text(column, row, f"{count:,}", ha="center", va="center", fontsize=7, color=colour)
+    names = [clip_line(label, 22) for label in labels]
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks(range(len(names) + 1), [*names, "other"], rotation=45, ha="right")
+    axes.set_ylabel("true")
+    axes.set_xlabel("found")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
+def _ramp() -> Colormap:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("shares", ["white", LIGHT["good"]])
 
 
 def _density(densities: Densities, names: tuple[str, str]) -> Figure:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from setclip.report.canvas import clip_line, new_figure
-from setclip.report.content import Gallery, Item, Query, Retrieved
+from setclip.report.content import FloatArray, Gallery, Item, Query, Retrieved
 from setclip.report.palette import LIGHT
+from setclip.report.structures import both_ends, trace_pieces
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,9 +62,34 @@ def _tile(axes: Axes, item: Item, label: str, colour: str, width: float) -> None
     if item.thumbnail is not None:
         axes.imshow(_pixels(item.thumbnail))
         return
-    lines = textwrap.wrap(clip_line(item.caption, 110), 17)[:6]
     axes.set(xlim=(0, 1), ylim=(0, 1))
+    if item.structure is not None:
+        _draw_chain(axes, item.structure)
+        return
+    if item.sequence:
+        letters = textwrap.wrap(both_ends(item.sequence, 64), 14)
+        axes.text(
+            0.5, 0.5, "\n".join(letters), fontsize=6, family="monospace", ha="center", va="center"
+        )
+        axes.set_xlabel(clip_line(item.caption, 24), fontsize=6)
+        return
+    lines = textwrap.wrap(clip_line(item.caption, 110), 17)[:6]
     axes.text(0.5, 0.5, "\n".join(lines), fontsize=7, ha="center", va="center")
+
+
+def _draw_chain(axes: Axes, structure: FloatArray) -> None:
+    points = min(axes.get_window_extent().width, axes.get_window_extent().height)
+    points *= 72 / axes.figure.dpi
+    axes.set_aspect("equal")
+    for order, piece in enumerate(trace_pieces(structure)):
+        for line, colour, width in (
+            (piece.points[1:-1], "white", piece.rim),
+            (piece.points, piece.colour, piece.width),
+        ):
+            axes.plot(
+                *line.T, color=colour, linewidth=width * points, zorder=2 + order,
+                solid_capstyle="butt" if colour == "white" else "round", solid_joinstyle="round",
+            )  # fmt: skip
 
 
 def _pixels(encoded: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

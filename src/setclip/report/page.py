@@ -10,16 +10,26 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from setclip.report.content import Item, JointMap, Number, ReportContent, Supervision, image_type
+from setclip.report.content import (
+    ClassTable,
+    Item,
+    JointMap,
+    Number,
+    ReportContent,
+    Supervision,
+    image_type,
+)
 from setclip.report.figures_plotly import curve_figures, density_figures, map_figures
-from setclip.report.palette import DARK, LIGHT, css_variables
+from setclip.report.palette import DARK, LIGHT, chain_colour, css_variables
 from setclip.report.panels import (
     SPLIT_NAMES,
     curve_panels,
     density_panels,
+    map_classes,
     map_panels,
     splits_of,
 )
+from setclip.report.structures import PIECES, both_ends, trace_svg
 from setclip.report.tables import table_view
 
 if TYPE_CHECKING:
@@ -27,6 +37,10 @@ if TYPE_CHECKING:
 
 # Captions can be whole documents; a card that covers the page helps nobody.
 CAPTION_LIMIT = 280
+LABEL_LIMIT = 40
+LETTERS = 48
+# A map holds hundreds of chains, in its cards only.
+MAP_PIECES = 12
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,8 @@ def render(content: ReportContent, pictures: Mapping[str, bytes]) -> str:
     )
     environment.filters["picture"] = data_uri
     environment.filters["clip"] = clip
+    environment.filters["looks"] = looks
+    environment.filters["letters"] = letters
     panels = _panels(content)
     scripts = [Markup(text) for text in (_scripts() if panels else [])]
     return environment.get_template("report.html").render(
@@ -67,6 +83,8 @@ def render(content: ReportContent, pictures: Mapping[str, bytes]) -> str:
         alignability=_alignability(content),
         panels=panels,
         splits=_splits(content.joint_map),
+        map_classes={} if content.joint_map is None else map_classes(content.joint_map),
+        class_rows=_class_rows(content.classes),
         map_data=script_json(_map_data(content)),
         pictures=pictures,
         style=Markup(_style()),
@@ -117,8 +135,31 @@ def _map_data(content: ReportContent) -> dict[str, Any]:
 
 
 def _card(item: Item) -> list[str]:
-    picture = "" if item.thumbnail is None else data_uri(item.thumbnail)
-    return [clip(item.caption), SPLIT_NAMES[item.split] if item.split else "", picture]
+    known = (SPLIT_NAMES[item.split] if item.split else "", clip(item.label, LABEL_LIMIT))
+    words = (clip(item.caption), letters(item.sequence))
+    return [
+        "\n".join(filter(None, words)),
+        " · ".join(filter(None, known)),
+        looks(item, small=True),
+    ]
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class: its name, and for each class found how often and as what share of the row."""
+
+    label: str
+    cells: list[tuple[int, float]]
+
+
+def _class_rows(table: ClassTable | None) -> list[ClassRow]:
+    if table is None:
+        return []
+    found = zip(table.confusion.labels, table.confusion.counts, strict=True)
+    return [
+        ClassRow(label, [(int(n), float(n) / max(1, int(row.sum()))) for n in row])
+        for label, row in found
+    ]
 
 
 def _supervision(content: ReportContent) -> list[tuple[str, str, str]]:
@@ -178,6 +219,24 @@ def clip(text: str, limit: int = CAPTION_LIMIT) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
+def letters(sequence: str) -> str:
+    """Both ends of a sequence and its length."""
+    return f"{both_ends(sequence, LETTERS)} ({len(sequence):,})" if sequence else ""
+
+
+def looks(item: Item, small: bool = False) -> str:
+    """Address of an item's picture or of its drawn chain, empty where it has neither."""
+    if item.thumbnail is not None:
+        return data_uri(item.thumbnail)
+    if item.structure is None:
+        return ""
+    drawing = trace_svg(
+        item.structure, title=clip(item.caption, 80), pieces=MAP_PIECES if small else PIECES
+    )
+    encoded = base64.b64encode(drawing.encode("utf-8", errors="replace")).decode("ascii")
+    return f"data:image/svg+xml;base64,{encoded}"
+
+
 def data_uri(picture: bytes) -> str:
     """An encoded picture as the address of itself."""
     return f"data:{image_type(picture)};base64,{base64.b64encode(picture).decode('ascii')}"
@@ -199,8 +258,9 @@ def _escape_json(text: str) -> Markup:
 
 def _style() -> str:
     rules = _resource("report.css")
+    ramp = ", ".join(chain_colour(place / 3) for place in range(4))
     return (
-        f":root {{ color-scheme: light dark; {css_variables(LIGHT)} }}\n"
+        f":root {{ color-scheme: light dark; {css_variables(LIGHT)} --chain: {ramp}; }}\n"
         f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {css_variables(DARK)} }} }}\n"
         f"{rules}"
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ from setclip.report.content import (
     MapView,
     Split,
 )
+from setclip.report.palette import CLASSES
 
 Points = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -29,6 +32,9 @@ SPLIT_NAMES: dict[Split, str] = {
     "pool": "unmatched",
     "test": "held out",
 }
+
+# Labels that name a place in a hierarchy, as of CATH folds and of enzymes.
+DOTTED = re.compile(r"\d+(\.[\d-]+)+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,19 +86,24 @@ def _curve_detail(steps: Points, values: Points, recorded: int, chosen: int | No
 
 @dataclass(frozen=True, eq=False)
 class MapGroup:
-    """Points of one modality and one split, with their rows in the item list."""
+    """Points of one modality and one split, with their rows in the item list.
+
+    `colours` names the palette's colour of each point; None gives all that of their modality.
+    """
 
     side: str
     split: Split
     rows: Rows
     points: Points
+    colours: list[str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class MapPanel:
     """One map: its points by group, the ends of its pair lines, and a square range that holds all.
 
-    `lines` has shape [p, 2 ends, 2 coordinates].
+    `lines` has shape [p, 2 ends, 2 coordinates]. `classes` maps classes to names of colours, and is
+    empty where points have the colour of their modality.
     """
 
     title: str
@@ -101,12 +112,39 @@ class MapPanel:
     lines: Points
     x_range: tuple[float, float]
     y_range: tuple[float, float]
+    classes: Mapping[str, str] = field(default_factory=dict)
 
 
 def map_panels(joint: JointMap) -> list[MapPanel]:
-    """Before, if there is one, and after."""
+    """Before, if there is one, and after; once more by class if there are a few classes."""
     views = [(joint.before, "Before"), (joint.after, "After")]
-    return [_map_panel(joint, view, title) for view, title in views if view is not None]
+    panels = [_map_panel(joint, view, title) for view, title in views if view is not None]
+    classes = map_classes(joint)
+    return [*panels, _by_class(panels[-1], joint, classes)] if classes else panels
+
+
+def map_classes(joint: JointMap) -> dict[str, str]:
+    """Colour of each class of a map, by name of the class; empty for one class or too many."""
+    found = {branch(item.label, 1) for item in (*joint.x_items, *joint.y_items) if item.label}
+    if not 2 <= len(found) <= len(CLASSES):
+        return {}
+    # Numbers in the order of their values, names in that of the alphabet.
+    ordered = sorted(found, key=lambda label: (not label.isdecimal(), label.zfill(9), label))
+    return dict(zip(ordered, CLASSES, strict=False))
+
+
+def branch(label: str, depth: int) -> str:
+    """The first numbers of a dotted label such as 3.40.50, and any other label as it is."""
+    return ".".join(label.split(".")[:depth]) if DOTTED.fullmatch(label) else label
+
+
+def _by_class(panel: MapPanel, joint: JointMap, classes: Mapping[str, str]) -> MapPanel:
+    groups = []
+    for group in panel.groups:
+        items = joint.x_items if group.side == "x" else joint.y_items
+        colours = [classes.get(branch(items[row].label, 1), "faint") for row in group.rows]
+        groups.append(replace(group, colours=colours))
+    return replace(panel, title=f"{panel.title}, by class", how="", groups=groups, classes=classes)
 
 
 def splits_of(joint: JointMap) -> list[Split]:
