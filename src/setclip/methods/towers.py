@@ -92,7 +92,7 @@ class TowerSettings(Options):
     """Pairs a step."""
     steps: NonNegativeInt = 60
     """Updates."""
-    lr: PositiveFloat = 2e-4
+    lr: PositiveFloat = 3e-4
     """Peak learning rate of the encoders."""
     head_rate: NonNegativeFloat | None = None
     """Learning rate of the heads relative to it, 0 to leave them as they are. None leaves heads
@@ -103,7 +103,7 @@ class TowerSettings(Options):
     """Steps of linear warm-up; after it the rate falls along a cosine."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of a moving average of the weights that the model ends with; 0 for none."""
-    wise: Annotated[float, Field(gt=0, le=1)] = 1.0
+    wise: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the trained weights in the finished ones, the rest those of the start."""
     check_every: PositiveInt = 20
     """Steps between checks of held-out pairs."""
