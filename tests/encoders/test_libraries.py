@@ -34,6 +34,17 @@ NAMES = (
     "module-image",
     "module-text",
 )
+ONE_EACH = (
+    "timm-resnet",
+    "torchvision",
+    "transformers-text",
+    "clip-image",
+    "siglip-text",
+    "open-clip-text",
+    "sentence-transformers",
+    "module-image",
+)
+"""For what hangs on the library and not on the architecture."""
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +161,7 @@ def test_gradients_reach_what_is_trained_and_nothing_else(models, name, items):
     assert not any(module.training for module in still)
 
 
+@pytest.mark.parametrize("name", ONE_EACH)
 def test_lora_trains_its_additions_alone(models, name, items):
     backbone = opened(models[name], lora={"rank": 2})
     backbone.network.train()
@@ -159,6 +171,7 @@ def test_lora_trains_its_additions_alone(models, name, items):
     assert all(g.abs().sum() > 0 for n, g in found.items() if "lora_B" in n)
 
 
+@pytest.mark.parametrize("name", ONE_EACH)
 def test_checkpointing_gives_the_same_gradients(models, name, items):
     plain, checkpointed = (opened(models[name], checkpointing=c) for c in (False, True))
     for backbone in (plain, checkpointed):
@@ -171,6 +184,7 @@ def test_checkpointing_gives_the_same_gradients(models, name, items):
         torch.testing.assert_close(found[n], gradient, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ONE_EACH)
 def test_bfloat16_gives_about_the_same_features(models, name, items):
     exact, coarse = (opened(models[name], dtype=d) for d in ("float32", "bfloat16"))
     features, _ = gradients(exact, items)
@@ -186,6 +200,7 @@ def test_bad_items_are_named(models, name):
         backbone.prepare(b"nothing" if backbone.modality == "image" else " ")
 
 
+@pytest.mark.parametrize("name", ONE_EACH)
 def test_fingerprints_tell_models_apart_and_no_more(models, name):
     first, again = opened(models[name]), opened(models[name], freeze=1)
     assert first.fingerprint == again.fingerprint
@@ -207,6 +222,7 @@ def test_any_layer_can_be_pooled(models, name, items):
         opened(models[name], layer=last + 1)
 
 
+@pytest.mark.parametrize("name", ONE_EACH)
 def test_frozen_features_are_cached(models, name, items, tmp_path):
     encoder = open_encoder(parsed(models[name]))
     assert open_encoder(parsed(models[name] | {"freeze": 1})) is encoder

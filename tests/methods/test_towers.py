@@ -90,9 +90,10 @@ def test_any_mixture_trains_the_terms_that_it_allows(
 
 def test_training_improves_on_frozen_encoders() -> None:
     few = {**SHORT, "x_blocks": "all", "y_blocks": "all", "lr": 1e-2, "head_rate": 1.0}
+    few |= {"weight_ssl": 0.0, "augment": False}
     data = drawn(100, "sets")
     frozen = Towers(**{**few, "steps": 0, "start": "random"}).fit(data)
-    trained = Towers(**{**few, "steps": 120, "start": "random"}).fit(data)
+    trained = Towers(**{**few, "steps": 60, "start": "random"}).fit(data)
     assert recall(trained) > recall(frozen) + 20
 
 

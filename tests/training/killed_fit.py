@@ -42,7 +42,7 @@ def fit_towers(folder: Path) -> None:
     )
     pools = replace(pools, items=RawItems(x[40:], y[40:], x[:40], y[:40]))
     options = {"x": tiny.X, "y": tiny.Y, "x_blocks": "all", "y_blocks": 2, "device": "cpu"}
-    sizes = {"steps": 40, "batch": 12, "batch_pairs": 8, "batch_views": 6}
+    sizes = {"steps": 24, "batch": 12, "batch_pairs": 8, "batch_views": 6}
     method = Towers(**options, **sizes, start="random", ema=0.9, workers=2, keep_prefix=False)
     journal = Journal(folder / "towers", checkpoint_every=3)
     method.fit(pools, seed=3, journal=journal).save(folder / "towers")

@@ -3,13 +3,13 @@ give those of the whole, dropout, autocast and running statistics included; noth
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from training.forked import forked
 from training.gathered_cases import (
     DTYPES,
     SEED,
@@ -34,8 +34,7 @@ TOLERANCE = {"float64": 1e-10, "float32": 1e-6}
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Tensor]]:
     """What two processes found; they start once and run everything."""
     folder: Path = tmp_path_factory.mktemp("two")
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=member, args=(number, folder)) for number in range(2)]
+    processes = [forked().Process(target=member, args=(number, folder)) for number in range(2)]
     for process in processes:
         process.start()
     for process in processes:

@@ -6,7 +6,6 @@ again; in the end every file must be that of a process that nobody killed.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -16,16 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training.forked import forked
 from training.killed_fit import fit, fit_towers
 
 Fit = Callable[[Path], None]
 
 
 def start(folder: Path, target: Fit) -> BaseProcess:
-    # Forked from a server that has loaded PyTorch once; fitting starts within milliseconds.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["setclip.methods.towers", "torch._dynamo"])
-    process = context.Process(target=target, args=(folder,))
+    process = forked().Process(target=target, args=(folder,))
     process.start()
     return process
 

@@ -13,6 +13,9 @@ import tiny_encoders as tiny
 import torch
 from safetensors.torch import load_file
 
+from setclip.config import load_config
+from setclip.run import run_fit
+
 ROOT = Path(__file__).parents[1]
 CONFIG = """
 data:
@@ -33,20 +36,29 @@ output: {output}
 """
 
 
-def fit(folder: Path, name: str, *, processes: int) -> Path:
-    output = folder / name
+def written(folder: Path, name: str) -> Path:
     config = folder / f"{name}.yaml"
-    config.write_text(CONFIG.format(folder=folder, output=output))
-    together = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    config.write_text(CONFIG.format(folder=folder, output=folder / name))
+    return config
+
+
+def fit_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SETCLIP_CACHE", str(folder / "cache"))
+    run_fit(load_config(written(folder, "one")), say=lambda sentence: None)
+    return folder / "one"
+
+
+def fit_together(folder: Path) -> Path:
+    together = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     program = str(Path(sys.executable).parent / "setclip")
-    command = [sys.executable, *(together if processes > 1 else []), program, "fit", str(config)]
+    command = [sys.executable, *together, program, "fit", str(written(folder, "two"))]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "SETCLIP_CACHE": str(folder / "cache")}
     environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("Learning from") == 1
-    return output
+    return folder / "two"
 
 
 @pytest.fixture
@@ -63,8 +75,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_two_processes_make_the_run_of_one(folder: Path) -> None:
-    one, two = fit(folder, "one", processes=1), fit(folder, "two", processes=2)
+def test_two_processes_make_the_run_of_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = fit_alone(folder, monkeypatch), fit_together(folder)
     alone, together = (load_file(run / "model.safetensors") for run in (one, two))
     assert alone.keys() == together.keys()
     for name, tensor in alone.items():
