@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint bench-losses clean
+.PHONY: setup demo demo-protein test lint bench-losses clean
 
 setup: $(VENV)/.ready
 
@@ -14,6 +14,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/setclip demo
+
+demo-protein: setup
+	$(BIN)/setclip demo-protein
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90

@@ -19,14 +19,16 @@ from encoders.tiny_models import open_clip_folder
 from layout_files import coco, karpathy, shard, write_pictures
 
 from setclip.config import RunConfig, load_config
-from setclip.data import datasets
+from setclip.data import datasets, proteins
 from setclip.data.check import check
 from setclip.data.datasets import BUNDLED
 from setclip.data.material import load_material
+from setclip.data.proteins import load_proteins
 from setclip.methods.protocol import Recipe
 from setclip.methods.setclip import SetCLIP
 from setclip.model import AlignedModel
 from setclip.run import Result, run_fit
+from setclip.run_report import run_report
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -99,6 +101,7 @@ def test_every_recipe_is_run_here():
         "emoji.yaml",
         "manifest.yaml",
         "matched-sets.yaml",
+        "protein.yaml",
         "remote-sensing-shift.yaml",
         "remote-sensing.yaml",
         "vision-language.yaml",
@@ -358,6 +361,21 @@ def test_embeddings(folder):
     _, results = run(folder, "embeddings.yaml", "compare=[]")
     assert measured(results)
     assert results[0].recall["1"][0] > 90
+
+
+def test_protein(folder, monkeypatch):
+    rows = np.flatnonzero(load_proteins().groups < 8)
+    few = load_proteins().take(rows)
+    monkeypatch.setattr(proteins, "load_proteins", lambda *_, **__: few)
+    config, results = run(folder, "protein.yaml", "data.pairs=10", *CUT[:-2], "compare=[ridge]")
+    assert measured(results)
+    pools = load_material(config).pools
+    assert len(pools.shared_sets) >= 4
+    card = AlignedModel.load(config.output).card
+    assert (card.x_encoder, card.y_encoder["kind"]) == ("protein-transformer", "cdconv")
+    page = run_report(config.output).read_text(encoding="utf-8")
+    assert "structure" in page
+    assert few.names[0].split("_")[0] in page
 
 
 def test_clip_art(folder):

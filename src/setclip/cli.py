@@ -72,6 +72,20 @@ def demo(
     out.print(f"Report: {page}")
 
 
+@app.command("demo-protein")
+def demo_protein(
+    output: Annotated[Path, typer.Option(help="Folder of the demo.")] = Path("runs/demo-protein"),
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of the comparison.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    fresh: Annotated[bool, typer.Option(help="Compute again what is already there.")] = False,
+) -> None:
+    """Align sequences and structures of the bundled protein chains end to end, to a report."""
+    from setclip.demo_protein import run_protein_demo
+
+    page = run_protein_demo(output, seeds=seeds, workers=workers, fresh=fresh, console=out)
+    out.print(f"Report: {page}")
+
+
 @bench_app.command("run", hidden=True)
 def bench(
     suite: Annotated[str, typer.Argument(help="Name of a suite, or a config.yaml of yours.")],

@@ -46,6 +46,20 @@ def test_test_items_are_one_a_group() -> None:
     assert len(set(DATA.groups[test])) == len(test)
 
 
+def test_distinct_items_of_a_concept_all_stand_in_the_gallery_and_make_a_set() -> None:
+    concepts = np.arange(len(DATA.x)) // 6
+    data = replace(DATA, groups=concepts, concepts=concepts)
+    drawn = draw(Cell("d", "concept-sets", 20, 0, CCA()), data)
+    assert len(drawn.test) == 6 * len(set(concepts[drawn.test]))
+    seen = concepts[rows_of(drawn.pools.x_pool, DATA.x)]
+    sets = drawn.pools.x_sets
+    np.testing.assert_array_equal(sets[:, None] == sets, seen[:, None] == seen)
+    cell = Cell("d", "concept-sets", 20, 0, CCA())
+    assert cell.decisive()["set_size"] is None
+    with pytest.raises(ValueError, match="d has no concepts of several items: use the condition"):
+        draw(cell, DATA)
+
+
 def test_one_seed_gives_the_same_pairs_and_test_in_every_condition() -> None:
     draws = [draw(Cell("d", k, 20, 5, m), DATA) for k in KINDS for m in (CCA(), Ridge())]
     for other in draws[1:]:

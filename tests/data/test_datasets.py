@@ -1,17 +1,20 @@
 """Named data sets: what ships is whole, its groups hold, its rounding is harmless."""
 
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from setclip.data import datasets
+from setclip.data import datasets, proteins
 from setclip.data.datasets import BUNDLED, built_folder, load_dataset, load_folder
+from setclip.data.proteins import load_proteins
 from setclip.encoders import get
 from setclip.modalities.image import read_image
 from setclip.modalities.text import clean_text
+from setclip.proteins.packed import unpack_chain
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +142,32 @@ def test_where_a_built_set_is_looked_for(built, tmp_path, monkeypatch):
     built.rename(built_folder("openclipart"))
     assert len(load_dataset("openclipart")) == 3
     assert len(load_dataset("openclipart", folder=built_folder("openclipart"))) == 3
+
+
+def test_proteins_are_sequences_and_structures_by_superfamily():
+    data, chains = load_dataset("proteins"), load_proteins()
+    assert len(data) == len(data.x_items) == len(data.y_items) == len(data.captions) == 1000
+    assert data.called == ("sequence", "structure")
+    assert data.captions[7] == f"{chains.names[7]} · CATH {chains.topologies[7]}"
+    for row in (0, 7, 999):
+        chain = unpack_chain(data.y_items[row])
+        assert chain.sequence == data.x_items[row]
+        np.testing.assert_array_equal(chain.ca, chains.chain(row).ca)
+    assert data.y_items[-2:] == [data.y_items[998], data.y_items[999]]
+    with pytest.raises(IndexError, match="row 1000 of 1000 chains"):
+        data.y_items[1000]
+    blank = np.zeros((1000, 2), dtype=np.float32)
+    np.testing.assert_array_equal(data.groups(blank, blank), chains.groups)
+    assert data.thumbnail(0) is None
+
+
+def test_of_the_built_chains_those_of_one_domain_stay_one_a_cluster(monkeypatch):
+    three = load_proteins().take([0, 1, 2, 3])
+    built = replace(three, name="protein-chains", s35=["a", "", "b", "a"])
+    monkeypatch.setattr(proteins, "load_proteins", lambda *_, **__: built)
+    data = load_dataset("protein-chains")
+    assert data.name == "protein-chains"
+    assert data.x_items == [three.sequences[0], three.sequences[2]]
 
 
 def test_unknown_names_are_guessed():

@@ -163,6 +163,7 @@ N = 60
 X = np.stack([np.arange(N), np.ones(N)], axis=1).astype(np.float32)
 Y = -X
 TRAIN = np.arange(0, N, 2)
+CONCEPTS = np.arange(N) // 8
 
 
 def items(side: np.ndarray) -> list[int]:
@@ -170,7 +171,16 @@ def items(side: np.ndarray) -> list[int]:
 
 
 def drawn(condition: Condition, *, pairs: int = 6, seed: int = 0, set_size: int = 5) -> Pools:
-    return draw_pools(X, Y, TRAIN, pairs=pairs, condition=condition, seed=seed, set_size=set_size)
+    return draw_pools(
+        X,
+        Y,
+        TRAIN,
+        pairs=pairs,
+        condition=condition,
+        seed=seed,
+        set_size=set_size,
+        concepts=CONCEPTS,
+    )
 
 
 @pytest.mark.parametrize("condition", get_args(Condition))
@@ -227,13 +237,27 @@ def test_pools_follow_their_seed_and_fewer_pairs_are_among_more(condition: Condi
 
 @pytest.mark.parametrize("condition", get_args(Condition))
 def test_rows_name_the_items_of_the_pools(condition: Condition) -> None:
-    rows = draw_rows_of_pools(TRAIN, pairs=6, condition=condition, set_size=5, seed=1)
+    rows = draw_rows_of_pools(
+        TRAIN, pairs=6, condition=condition, set_size=5, concepts=CONCEPTS, seed=1
+    )
     pools, other = drawn(condition, seed=1), rows.pools(X, Y)
     for array, expected in zip(pools.arrays, other.arrays, strict=True):
         np.testing.assert_array_equal(array, expected)
     assert items(pools.x_pairs) == rows.pairs.tolist()
     assert items(pools.x_pool) == rows.x_pool.tolist()
     assert items(pools.y_pool) == rows.y_pool.tolist()
+
+
+def test_concept_sets_are_overlapping_pools_whose_sets_are_the_concepts() -> None:
+    pools, plain = drawn("concept-sets"), drawn("overlapping")
+    assert items(pools.x_pool) == items(plain.x_pool)
+    assert items(pools.y_pool) == items(plain.y_pool)
+    for rows, sets in ((pools.x_pool, pools.x_sets), (pools.y_pool, pools.y_sets)):
+        concepts = CONCEPTS[items(rows)]
+        np.testing.assert_array_equal(
+            sets[:, None] == sets, concepts[:, None] == concepts, strict=True
+        )
+    assert len(pools.shared_sets) == len(set(CONCEPTS[items(pools.x_pool)].tolist()))
 
 
 MANY = np.arange(3000)
@@ -360,3 +384,5 @@ def test_draws_refuse_what_there_is_not() -> None:
         drawn("matched")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="set_size is 0, must be 1 or more"):
         drawn("sets", set_size=0)
+    with pytest.raises(ValueError, match="need to know the concept of each row: give concepts"):
+        draw_rows_of_pools(TRAIN, pairs=2, condition="concept-sets")

@@ -9,14 +9,31 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from setclip.methods import Method
 
-Condition = Literal["disjoint", "overlapping", "sets", "damaged-sets", "shifted", "own"]
+Condition = Literal[
+    "disjoint", "overlapping", "sets", "damaged-sets", "concept-sets", "shifted", "own"
+]
 View = Literal[
-    "disjoint", "overlapping", "strays", "sets", "damaged-sets", "shifted", "own", "pairs"
+    "disjoint",
+    "overlapping",
+    "strays",
+    "sets",
+    "damaged-sets",
+    "concept-sets",
+    "shifted",
+    "own",
+    "pairs",
 ]
 """What a method sees: the pools of a condition, or its pairs alone."""
 
-WITH_SETS: dict[Condition, View] = {"sets": "overlapping", "damaged-sets": "strays"}
-"""Conditions of drawn sets, with what is left of them where the sets are not looked at."""
+WITH_SETS: dict[Condition, View] = {
+    "sets": "overlapping",
+    "damaged-sets": "strays",
+    "concept-sets": "overlapping",
+}
+"""Conditions of sets, with what is left of them where the sets are not looked at."""
+
+SIZED = frozenset({"sets", "damaged-sets"})
+"""Those whose sets are drawn, of a size that was asked for."""
 
 All = Literal["all"]
 PairCount = int | All
@@ -131,7 +148,7 @@ class Cell:
             "pairs": self.shown_pairs,
             "seed": self.seed,
             "method": self.method.model_dump(mode="json"),
-            "set_size": self.set_size if self.view in WITH_SETS else None,
+            "set_size": self.set_size if self.view in SIZED else None,
             "test_fraction": self.test_fraction,
         }
 

@@ -64,10 +64,11 @@ def draw(cell: Cell, data: BenchmarkData) -> Draw:
 
     Raises:
         ValueError: More pairs than training items, shifted pools of data without labels, or own
-            pools of data that have none.
+            pools of data that have none, or concept-sets of data without concepts.
     """
     train, held = split_by_group(data.groups, test_fraction=cell.test_fraction, seed=cell.seed)
-    test = one_per_group(held, data.groups, seed=cell.seed)
+    # Distinct items of one concept each stand for themselves.
+    test = held if data.concepts is not None else one_per_group(held, data.groups, seed=cell.seed)
     test = np.sort(np.random.default_rng(cell.seed).permutation(test)[:GALLERY])
     pools = _draw_pools(cell, data, train, held)
     if not trains_encoders(cell):
@@ -90,6 +91,10 @@ def _draw_pools(cell: Cell, data: BenchmarkData, train: IntArray, held: IntArray
         return _draw_shifted(cell, data, train, pairs)
     if cell.view == "own":
         return _draw_own(cell, data, train, held, pairs)
+    if cell.view == "concept-sets" and data.concepts is None:
+        raise ValueError(
+            f"{cell.dataset} has no concepts of several items: use the condition sets."
+        )
     damaged = cell.view in ("damaged-sets", "strays")
     rows = draw_rows_of_pools(
         train,
@@ -98,6 +103,7 @@ def _draw_pools(cell: Cell, data: BenchmarkData, train: IntArray, held: IntArray
         set_size=cell.set_size,
         strays=STRAYS if damaged else 0.0,
         wrong_ids=WRONG_IDS if cell.view == "damaged-sets" else 0.0,
+        concepts=data.concepts,
         seed=cell.seed,
     )
     pools = rows.pools(data.x, data.y)
@@ -126,6 +132,7 @@ _DRAWN: dict[View, Drawn] = {
     "strays": "overlapping",
     "sets": "sets",
     "damaged-sets": "sets",
+    "concept-sets": "concept-sets",
 }
 
 

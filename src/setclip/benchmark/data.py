@@ -31,6 +31,8 @@ class BenchmarkData:
         y_pool: Items known only by y. Shape [n_y, d_y].
         x_sets: Set of each row of `x_pool`, `NO_SET` for none. Shape [n_x].
         y_sets: Set of each row of `y_pool`. Shape [n_y].
+        concepts: Concept of each item, where items of one concept are different things, which
+            each stand in the gallery; None where items of a group are near-duplicates. Shape [n].
     """
 
     x: FloatArray
@@ -41,6 +43,7 @@ class BenchmarkData:
     y_pool: FloatArray | None = None
     x_sets: IntArray | None = None
     y_sets: IntArray | None = None
+    concepts: IntArray | None = None
 
     @property
     def own(self) -> Pools | None:
@@ -118,8 +121,10 @@ def load_data(name: str, *, progress: bool = True) -> BenchmarkData:
     x, y = dataset.features(progress=progress)
     rows = np.sort(np.random.default_rng(0).permutation(len(x))[:items])
     x, y, concepts = x[rows], y[rows], dataset.concepts[rows]
-    groups = near_duplicate_groups(x, y, keys=[concepts])
-    return BenchmarkData(x, y, groups, _numbered([dataset.labels[row] for row in rows]))
+    labels = _numbered([dataset.labels[row] for row in rows])
+    if dataset.distinct:
+        return BenchmarkData(x, y, concepts, labels, concepts=concepts)
+    return BenchmarkData(x, y, near_duplicate_groups(x, y, keys=[concepts]), labels)
 
 
 def _numbered(labels: Sequence[str]) -> IntArray | None:

@@ -202,6 +202,13 @@ SUITES: dict[str, Suite] = {
         seeds=3,
         known=TRAINED_ENCODERS,
     ),
+    "proteins": Suite(
+        "Sequences and structures of the bundled chains, superfamilies apart: composition and an "
+        "untrained CDConv that does not see what the residues are",
+        ("proteins",),
+        _settings((37, 150), ("disjoint", "concept-sets")),
+        (*FAMILIAR, "auto"),
+    ),
     "full": Suite(
         "Every data set, method and number of pairs",
         (*DATASETS, *CLOUDS),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import mean
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from setclip.benchmark.cells import ALL, WITH_SETS, Cell, PairCount
+from setclip.benchmark.cells import ALL, SIZED, Cell, PairCount
 from setclip.benchmark.measure import KS, Result
 from setclip.benchmark.suites import SUITES, command, name_of, named_method
 from setclip.evaluation.intervals import Interval, bootstrap, paired_bootstrap
@@ -43,7 +43,9 @@ class Block(NamedTuple):
     @property
     def kind(self) -> str:
         """The condition in words."""
-        if self.condition in WITH_SETS:
+        if self.condition == "concept-sets":
+            return "sets of one concept"
+        if self.condition in SIZED:
             return f"{self.condition.replace('-', ' ')} of {self.set_size}"
         return f"{self.condition} pools"
 
@@ -242,7 +244,7 @@ def _command(suite: str, block: Block, label: str, seeds: tuple[int, ...], role:
     if role == "upper bound" or block.pairs == ALL:
         return command(suite, pairs=[ALL], seeds=counted)
     usual = SUITES[suite].set_size if suite in SUITES else Cell.set_size
-    sized = block.condition in WITH_SETS and block.set_size != usual
+    sized = block.condition in SIZED and block.set_size != usual
     return command(
         suite,
         methods=[name_of(label)],
@@ -395,7 +397,7 @@ def to_csv(rows: Sequence[MethodRow]) -> str:
         values = [*(recall.get(k) for k in KS), row.median_rank, row.difference, row.over_alone]
         values += [row.seconds, row.cpu_seconds, row.peak_mb]
         block = row.block
-        size = block.set_size if block.condition in WITH_SETS else ""
+        size = block.set_size if block.condition in SIZED else ""
         flat = [n for v in values for n in (_ends(v) if v else ("", "", ""))]
         seeds = " ".join(map(str, row.seeds))
         about = [block.dataset, block.condition, size, block.pairs, row.method, row.role, seeds]

@@ -25,6 +25,9 @@ from setclip.encoders.options import EncoderOptions
 from setclip.evaluation.zeroshot import TEMPLATES
 from setclip.methods import AnyMethod
 
+NO_PICTURES = ("glosses", "proteins", "protein-chains")
+"""Bundled data whose x are no pictures."""
+
 
 def kind_of_name(value: Any) -> Any:
     """Let a bare name stand for the choice of that kind: `method: cca`."""
@@ -185,14 +188,17 @@ class BundledData(Section):
     """Real data of matched items, known by name, the pairing hidden as the protocol says."""
 
     kind: Literal["bundled"]
-    name: Literal["emoji", "glosses", "openclipart", "mdi-icons"] = "emoji"
-    """emoji and glosses ship with setclip, the others are made by `setclip data build`."""
+    name: Literal["emoji", "glosses", "proteins", "openclipart", "mdi-icons", "protein-chains"] = (
+        "emoji"
+    )
+    """emoji, glosses and proteins ship with setclip, the others by `setclip data build`."""
     folder: Name | None = None
     """Where a built one lies, if not in its usual place."""
     pairs: NonNegativeInt = 50
     """How many pairs stay known."""
-    condition: Literal["disjoint", "overlapping", "sets"] = "disjoint"
-    """What is known of the rest: pools without common items, with them, or matched sets."""
+    condition: Literal["disjoint", "overlapping", "sets", "concept-sets"] = "disjoint"
+    """What is known of the rest: pools without common items, with them, random matched sets, or
+    sets of one concept (of proteins: a superfamily)."""
     set_size: PositiveInt = 16
     """Items of a matched set, on each side."""
     test_fraction: TestShare = TEST_FRACTION
@@ -269,7 +275,7 @@ class RunConfig(Section):
         if isinstance(self.data, ManifestData | LayoutData):
             fits = self.data.modalities == {"x": "image", "y": "text"}
         else:
-            fits = self.data.kind == "bundled" and self.data.name != "glosses"
+            fits = self.data.kind == "bundled" and self.data.name not in NO_PICTURES
         if tests and not fits:
             raise ValueError(
                 "evaluation.zero_shot needs pictures as x and texts as y, with their encoders; "

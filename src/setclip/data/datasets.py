@@ -1,11 +1,12 @@
-"""Named data sets of matched items: two inside the package, others built by `data/builders`."""
+"""Named data sets of matched items: three inside the package, others built by `data/builders`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +15,17 @@ import pyarrow.parquet as pq
 
 from setclip.data.cache import cached_features, default_directory
 from setclip.data.pools import FloatArray, IntArray
-from setclip.encoders import Item, get
+from setclip.data.splits import near_duplicate_groups
+from setclip.encoders import Item, from_card
 from setclip.suggest import nearest
 
+if TYPE_CHECKING:
+    from setclip.data.proteins import ProteinSet
+
 BUNDLED = Path(__file__).parent / "bundled"
-BUILT = ("openclipart", "mdi-icons")
+BUILT = ("openclipart", "mdi-icons", "protein-chains")
+STRUCTURE_ALONE: dict[str, Any] = {"kind": "cdconv", "types": False}
+"""Encoder of structures that cannot read off the sequence that is looked for."""
 
 
 @dataclass(frozen=True)
@@ -27,35 +34,55 @@ class Dataset:
 
     Attributes:
         name: What it is called.
-        x_items: First modality: images as bytes or paths, or texts.
-        y_items: Second modality: texts.
+        x_items: First modality: images as bytes or paths, texts, or sequences.
+        y_items: Second modality: texts, or structures as `pack_chain` makes them.
         names: A short name of each item.
         labels: The category of each item, "" for none.
         concepts: Items of one concept must share a side of a split. Shape [n].
         licence: Who made it and what may be done with it.
-        x_encoder: Name of the encoder of `x_items`.
-        y_encoder: Name of the encoder of `y_items`.
+        x_encoder: Encoder of `x_items`, a name or kind and options.
+        y_encoder: Encoder of `y_items`.
         ready: Features that come with the data instead of being encoded; None otherwise.
+        distinct: Whether items of one concept are still different things: each then stands in a
+            gallery for itself, and a concept makes a set.
+        sides: What an x and a y are called; None for pictures and captions, or texts.
     """
 
     name: str
     x_items: Sequence[Item]
-    y_items: Sequence[str]
+    y_items: Sequence[Item]
     names: list[str]
     labels: list[str]
     concepts: IntArray
     licence: str
-    x_encoder: str
-    y_encoder: str
+    x_encoder: str | dict[str, Any]
+    y_encoder: str | dict[str, Any]
     ready: tuple[FloatArray, FloatArray] | None = None
+    distinct: bool = False
+    sides: tuple[str, str] | None = None
 
     def __len__(self) -> int:
         return len(self.y_items)
 
-    @property
+    @cached_property
     def captions(self) -> Sequence[str]:
         """What to show for an item."""
-        return self.y_items
+        return self.names if self.distinct else [str(item) for item in self.y_items]
+
+    @property
+    def called(self) -> tuple[str, str]:
+        """What an x and a y are called."""
+        pictures = self.thumbnail(0) is not None
+        return self.sides or (("image", "caption") if pictures else ("text", "text"))
+
+    def groups(self, x: FloatArray, y: FloatArray) -> IntArray:
+        """Which items must not be separated by a split: concepts, joined by near-duplicates.
+
+        Args:
+            x: Features of all items. Shape [n, d_x].
+            y: Shape [n, d_y].
+        """
+        return self.concepts if self.distinct else near_duplicate_groups(x, y, keys=[self.concepts])
 
     def features(
         self, *, progress: bool = True, directory: str | Path | None = None
@@ -88,9 +115,15 @@ class Dataset:
         return item if isinstance(item, bytes) else None
 
     def _encoded(
-        self, encoder: str, items: Sequence[Item], progress: bool, directory: str | Path | None
+        self,
+        encoder: str | dict[str, Any],
+        items: Sequence[Item],
+        progress: bool,
+        directory: str | Path | None,
     ) -> FloatArray:
-        features, bad = cached_features(get(encoder), items, directory=directory, progress=progress)
+        features, bad = cached_features(
+            from_card(encoder), items, directory=directory, progress=progress
+        )
         if bad:
             raise ValueError(
                 f"the data set {self.name} is damaged, {len(bad):,} items cannot be read: "
@@ -103,8 +136,8 @@ def load_dataset(name: str, *, folder: str | Path | None = None) -> Dataset:
     """Load a data set by name.
 
     Args:
-        name: "emoji" or "glosses", which are always there, or "openclipart" or "mdi-icons", which
-            `setclip data build` makes.
+        name: "emoji", "glosses" or "proteins", which are always there, or "openclipart",
+            "mdi-icons" or "protein-chains", which `setclip data build` makes.
         folder: Where a built one lies; None for the place where `setclip data build` puts it.
 
     Raises:
@@ -113,6 +146,8 @@ def load_dataset(name: str, *, folder: str | Path | None = None) -> Dataset:
     """
     if name in _LOADERS:
         return _LOADERS[name]()
+    if name == "protein-chains":
+        return _protein_chains(folder)
     if name in BUILT:
         return load_folder(built_folder(name) if folder is None else folder, name=name)
     known = (*_LOADERS, *BUILT)
@@ -187,7 +222,47 @@ def _glosses() -> Dataset:
     )
 
 
-_LOADERS: dict[str, Callable[[], Dataset]] = {"emoji": _emoji, "glosses": _glosses}
+def _proteins() -> Dataset:
+    from setclip.data.proteins import load_proteins
+
+    return _of_proteins(load_proteins())
+
+
+def _protein_chains(folder: str | Path | None) -> Dataset:
+    """Of the built chains those of one known domain, the first of each cluster of 35 % identity."""
+    from setclip.data.proteins import load_proteins
+
+    chains = load_proteins("protein-chains", folder=folder)
+    first = {cluster: row for row, cluster in reversed([*enumerate(chains.s35)]) if cluster}
+    return _of_proteins(chains.take(sorted(first.values())))
+
+
+def _of_proteins(chains: ProteinSet) -> Dataset:
+    from setclip.data.proteins import PackedChains
+
+    return Dataset(
+        name=chains.name,
+        x_items=chains.sequences,
+        y_items=PackedChains(chains),
+        names=[
+            f"{name} · CATH {topology}"
+            for name, topology in zip(chains.names, chains.topologies, strict=True)
+        ],
+        labels=chains.topologies,
+        concepts=chains.groups,
+        licence=chains.licence,
+        x_encoder="composition",
+        y_encoder=STRUCTURE_ALONE,
+        distinct=True,
+        sides=("sequence", "structure"),
+    )
+
+
+_LOADERS: dict[str, Callable[[], Dataset]] = {
+    "emoji": _emoji,
+    "glosses": _glosses,
+    "proteins": _proteins,
+}
 
 
 def _strings(table: pa.Table, column: str) -> list[str]:

@@ -201,11 +201,16 @@ def _numbered(side: str, pairs: int, pool: int, test: int) -> list[Shown]:
 def _from_dataset(data: BundledData, seed: int, progress: bool) -> Material:
     dataset = load_dataset(data.name, folder=data.folder)
     x, y = dataset.features(progress=progress)
-    groups = near_duplicate_groups(x, y, keys=[dataset.concepts])
+    groups = dataset.groups(x, y)
     train, test = split_by_group(groups, test_fraction=data.test_fraction, seed=seed)
-    test = one_per_group(test, groups, seed=seed)
+    test = test if dataset.distinct else one_per_group(test, groups, seed=seed)
     rows = draw_rows_of_pools(
-        train, pairs=data.pairs, condition=data.condition, set_size=data.set_size, seed=seed
+        train,
+        pairs=data.pairs,
+        condition=data.condition,
+        set_size=data.set_size,
+        concepts=dataset.concepts,
+        seed=seed,
     )
     items = RawItems(
         *(_chosen(dataset.x_items, rows.pairs), _chosen(dataset.y_items, rows.pairs)),
@@ -219,8 +224,7 @@ def _from_dataset(data: BundledData, seed: int, progress: bool) -> Material:
         _shown(dataset, rows.pairs, rows.x_pool, test),
         _shown(dataset, rows.pairs, rows.y_pool, test),
         [dataset.labels[i] for i in test] if any(dataset.labels) else (),
-        "image" if dataset.thumbnail(0) is not None else "text",
-        "text" if dataset.thumbnail(0) is None else "caption",
+        *dataset.called,
         dataset.x_encoder if dataset.ready is None else "",
         dataset.y_encoder if dataset.ready is None else "",
         n_read=len(dataset),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from setclip.data.datasets import BUNDLED, built_folder
 from setclip.data.pools import IntArray
 from setclip.proteins.chains import Chain
+from setclip.proteins.packed import pack_chain
 from setclip.suggest import nearest
 
 SCALE = np.float32(0.01)
@@ -89,6 +91,33 @@ class ProteinSet:
             go={branch: [terms[i] for i in rows] for branch, terms in self.go.items()},
             licence=self.licence,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class PackedChains(Sequence[bytes]):
+    """Chains as the bytes that structure encoders read, each packed when it is asked for.
+
+    Attributes:
+        chains: What is packed.
+    """
+
+    chains: ProteinSet
+
+    def __len__(self) -> int:
+        return len(self.chains)
+
+    @overload
+    def __getitem__(self, row: int) -> bytes: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[bytes]: ...
+    def __getitem__(self, row: int | slice) -> bytes | list[bytes]:
+        """One chain, or several."""
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        # The end of an iteration, too.
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)} chains")
+        return pack_chain(self.chains.chain(int(row) % len(self)))
 
 
 def load_proteins(name: str = "proteins", *, folder: str | Path | None = None) -> ProteinSet:

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from setclip.data.pools import NO_SET, FloatArray, IntArray, Pools, make_pools
 
-Condition = Literal["disjoint", "overlapping", "sets"]
+Condition = Literal["disjoint", "overlapping", "sets", "concept-sets"]
 
 
 def near_duplicate_groups(
@@ -144,6 +144,7 @@ def draw_rows_of_pools(
     set_size: int = 16,
     strays: float = 0.0,
     wrong_ids: float = 0.0,
+    concepts: IntArray | None = None,
     seed: int = 0,
 ) -> PoolRows:
     """Hide the pairing of training rows as one of the named conditions does.
@@ -151,7 +152,8 @@ def draw_rows_of_pools(
     `pairs` random rows stay pairs. Of the rest: *disjoint*, one half gives only its x and the
     other only its y, so no item has its partner in the other pool; *overlapping*, every item
     gives both, in unrelated orders; *sets*, as overlapping, and it is known which `set_size`
-    items belong together.
+    items belong together; *concept-sets*, as overlapping, and it is known which items are of one
+    concept.
 
     Real sets have faults. `strays` takes items away from one side, so that their partners are in
     the set alone; `wrong_ids` files rows under another set. What remains is what the same seed
@@ -166,6 +168,7 @@ def draw_rows_of_pools(
             disjoint pools, where all have.
         wrong_ids: Share of the rows of either side whose set is replaced by another, any as
             likely; of sets alone. Where there is one set only, no id can be wrong.
+        concepts: Concept of each row of the data, for concept-sets.
         seed: Same seed, same pools; fewer pairs of one seed are a subset of more pairs.
 
     Raises:
@@ -182,6 +185,8 @@ def draw_rows_of_pools(
         )
     if set_size < 1:
         raise ValueError(f"set_size is {set_size}, must be 1 or more: try 16.")
+    if condition == "concept-sets" and concepts is None:
+        raise ValueError("concept-sets need to know the concept of each row: give concepts.")
     _check_faults(condition, strays, wrong_ids)
     rng = np.random.default_rng(seed)
     order = rng.permutation(train)
@@ -192,7 +197,11 @@ def draw_rows_of_pools(
         none = np.full(len(rest), NO_SET)
         return PoolRows(known, x_rows, y_rows, none[: len(x_rows)], none[: len(y_rows)])
     x_order, y_order = rng.permutation(len(rest)), rng.permutation(len(rest))
-    sets = np.arange(len(rest)) // set_size if condition == "sets" else np.full(len(rest), NO_SET)
+    sets = np.full(len(rest), NO_SET)
+    if condition == "sets":
+        sets = np.arange(len(rest)) // set_size
+    elif condition == "concept-sets" and concepts is not None:
+        sets = np.unique(concepts[rest], return_inverse=True)[1].astype(np.int64)
     # A generator of their own: faults change nothing else.
     rng = np.random.default_rng([seed, 2])
     no_x, no_y = _strays(len(rest), strays, rng)
@@ -207,7 +216,7 @@ def _check_faults(condition: Condition, strays: float, wrong_ids: float) -> None
             raise ValueError(f"{name} is {share}, must lie between 0 and 1: try 0.1.")
     if strays and condition == "disjoint":
         raise ValueError("strays are given for disjoint pools, whose items are all strays: use 0.")
-    if wrong_ids and condition != "sets":
+    if wrong_ids and condition not in ("sets", "concept-sets"):
         raise ValueError(f"wrong_ids are given for {condition} pools, which have no set: use 0.")
 
 
@@ -245,6 +254,7 @@ def draw_pools(
     set_size: int = 16,
     strays: float = 0.0,
     wrong_ids: float = 0.0,
+    concepts: IntArray | None = None,
     seed: int = 0,
 ) -> Pools:
     """Features of :func:`draw_rows_of_pools`, whose arguments these are.
@@ -258,6 +268,7 @@ def draw_pools(
         set_size: Items of a set.
         strays: Share of the items that lose their x or their y.
         wrong_ids: Share of the rows of either side that are filed under another set.
+        concepts: Concept of each row, for concept-sets.
         seed: Same seed, same pools.
     """
     rows = draw_rows_of_pools(
@@ -267,6 +278,7 @@ def draw_pools(
         set_size=set_size,
         strays=strays,
         wrong_ids=wrong_ids,
+        concepts=concepts,
         seed=seed,
     )
     return rows.pools(x, y)

@@ -48,10 +48,17 @@ def _bge_small() -> Encoder:
     return BgeSmall()
 
 
+def _composition() -> Encoder:
+    from setclip.encoders.composition import Composition
+
+    return Composition()
+
+
 _MAKERS: dict[str, Callable[[], Encoder]] = {
     "efficientnet-lite0": _efficientnet_lite0,
     "minilm-l6": _minilm,
     "bge-small": _bge_small,
+    "composition": _composition,
 }
 NAMES = tuple(_MAKERS)
 
@@ -120,7 +127,7 @@ def _opened(features: str) -> Encoder:
     from setclip.encoders.choices import parsed
 
     options = parsed(json.loads(features))
-    if options.described == options.kind:
+    if options.kind in NAMES and options.described == options.kind:
         return get(options.kind)
     from setclip.encoders.frozen import Frozen
 

@@ -12,6 +12,12 @@ from setclip.encoders.minilm import MiniLMOptions
 from setclip.encoders.module import Module
 from setclip.encoders.open_clip import OpenClip
 from setclip.encoders.options import EncoderOptions
+from setclip.encoders.protein_options import (
+    ESM2,
+    CDConvOptions,
+    CompositionOptions,
+    ProteinTransformer,
+)
 from setclip.encoders.sentence_transformers import SentenceTransformers
 from setclip.encoders.timm import Timm
 from setclip.encoders.torchvision import Torchvision
@@ -26,7 +32,11 @@ AnyOptions = Annotated[
     | Transformers
     | SentenceTransformers
     | Torchvision
-    | Module,
+    | Module
+    | CompositionOptions
+    | ProteinTransformer
+    | ESM2
+    | CDConvOptions,
     Field(discriminator="kind"),
 ]
 DEFAULTS: dict[str, EncoderOptions] = {

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
+from setclip.encoders.protocol import Modality
+
 if TYPE_CHECKING:
     from setclip.encoders.backbone import Backbone
 
@@ -60,7 +62,7 @@ class EncoderOptions(BaseModel, ABC):
 
     @property
     @abstractmethod
-    def reads(self) -> Literal["image", "text"]:
+    def reads(self) -> Modality:
         """What its items are."""
 
     @abstractmethod

@@ -6,7 +6,7 @@ For runs that must work without any downloaded weights; with weights at hand see
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -209,6 +209,7 @@ def train_masked(
     lr: float = 1e-3,
     warmup: float = 0.05,
     seed: int = 0,
+    advance: Callable[[], None] = lambda: None,
 ) -> list[float]:
     """Train to guess masked residues; leaves the network in evaluation mode.
 
@@ -220,6 +221,7 @@ def train_masked(
         lr: Highest learning rate of AdamW; warms up, then falls as a cosine to zero.
         warmup: Share of the steps in which it rises.
         seed: Decides batches and masks. Dropout comes from torch's own generator.
+        advance: Called after each step.
 
     Returns:
         The loss of each step, in nats.
@@ -247,6 +249,7 @@ def train_masked(
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         losses.append(loss.item())
+        advance()
     network.eval()
     return losses
 

@@ -21,6 +21,7 @@ from setclip.encoders.kept import KeptPrefix
 from setclip.encoders.options import EncoderOptions
 from setclip.modalities import BadItemError
 from setclip.modalities.views import image_view, text_view
+from setclip.proteins.views import sequence_view, structure_view
 from setclip.training.batches import Sources
 from setclip.training.sources import KeptSource, RawSource, View
 
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
 TOGETHER = 64
 """Items embedded at once where there is no gradient."""
 
-VIEWS: dict[str, View] = {"image": image_view, "text": text_view}
+VIEWS: dict[str, View] = {
+    "image": image_view,
+    "text": text_view,
+    "sequence": sequence_view,
+    "structure": structure_view,
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def open_side(
     first = 0 if blocks == "all" else max(0, count - int(blocks))
     # What the encoder's own options freeze stays frozen.
     first = max(first, count if options.freeze == "all" else options.freeze)
-    partly = freeze(backbone, first)
+    partly = freeze(backbone, first, train_norms=options.train_norms)
     view = VIEWS.get(backbone.modality)
     side = Side(
         backbone,

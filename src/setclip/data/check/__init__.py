@@ -23,7 +23,7 @@ from setclip.data.check.findings import (
     count_supervision,
 )
 from setclip.data.check.items import bad_item_findings, item_findings, read_contents
-from setclip.data.datasets import load_dataset
+from setclip.data.datasets import Dataset, load_dataset
 from setclip.data.feature_files import FeatureFiles, read_feature_files
 from setclip.data.manifest import Manifest
 from setclip.data.pools import NO_SET, FloatArray, Pools, make_pools
@@ -189,7 +189,7 @@ def _check_bundled(
     if data.pairs > train:
         message = f"data.pairs is {data.pairs:,}, but about {train:,} items are left to train on."
         return CheckResult(data.name, [Finding("error", message, "Give fewer pairs.")])
-    supervision = _bundled_supervision(data, train, len(dataset) - train)
+    supervision = _bundled_supervision(data, dataset, train)
     shared, diagnosis, findings = None, None, _count_findings(config, supervision)
     if features:
         try:
@@ -197,7 +197,7 @@ def _check_bundled(
         except ImportError as error:
             findings.append(Finding("note", f"Alignability was not measured: {error}."))
         else:
-            rows = _bundled_rows(data, len(dataset), train, config.seed)
+            rows = _bundled_rows(data, dataset, train, config.seed)
             known = rows.pairs
             if len(known) < FEWEST_PAIRS:
                 # All partners are known of data that are bundled: some show the geometry.
@@ -215,11 +215,16 @@ def _check_bundled(
     )
 
 
-def _bundled_rows(data: BundledData, items: int, train: int, seed: int) -> PoolRows:
+def _bundled_rows(data: BundledData, dataset: Dataset, train: int, seed: int) -> PoolRows:
     """Pools like the run's: a split by group would cost more than it could change here."""
-    rows = np.random.default_rng(seed).permutation(items)[:train]
+    rows = np.random.default_rng(seed).permutation(len(dataset))[:train]
     return draw_rows_of_pools(
-        rows, pairs=data.pairs, condition=data.condition, set_size=data.set_size, seed=seed
+        rows,
+        pairs=data.pairs,
+        condition=data.condition,
+        set_size=data.set_size,
+        concepts=dataset.concepts,
+        seed=seed,
     )
 
 
@@ -234,14 +239,17 @@ def _diagnosis(
         return None
 
 
-def _bundled_supervision(data: BundledData, train: int, test: int) -> Supervision:
+def _bundled_supervision(data: BundledData, dataset: Dataset, train: int) -> Supervision:
     """About how much the condition leaves: the split by group moves it by a few items."""
     rest = train - data.pairs
     x_rest, y_rest = (rest // 2, rest - rest // 2) if data.condition == "disjoint" else (rest, rest)
     x_sets, y_sets = np.full(x_rest, NO_SET), np.full(y_rest, NO_SET)
     if data.condition == "sets":
         x_sets = y_sets = np.arange(rest) // data.set_size
-    return count_supervision(data.pairs, x_sets, y_sets, test_pairs=test)
+    if data.condition == "concept-sets":
+        # About as many concepts lie in the training part as rows do.
+        x_sets = y_sets = np.sort(dataset.concepts)[:rest]
+    return count_supervision(data.pairs, x_sets, y_sets, test_pairs=len(dataset) - train)
 
 
 def _encode(
