@@ -27,7 +27,7 @@ def in_this_process(cells, homes, workers):
 def few(monkeypatch, tmp_path):
     chains = load_proteins()
     lengths = np.diff(chains.starts)
-    rows = np.flatnonzero(np.isin(chains.topologies, TOPOLOGIES) & (lengths < 110))[:60]
+    rows = np.flatnonzero(np.isin(chains.topologies, TOPOLOGIES) & (lengths < 110))[:40]
     part = chains.take(rows)
     monkeypatch.setattr(proteins, "load_proteins", lambda *_, **__: part)
     monkeypatch.setattr(runner, "run_parallel", in_this_process)

@@ -221,8 +221,8 @@ def _from_dataset(data: BundledData, seed: int, progress: bool) -> Material:
         replace(rows.pools(x, y), items=items),
         x[test],
         y[test],
-        _shown(dataset, rows.pairs, rows.x_pool, test),
-        _shown(dataset, rows.pairs, rows.y_pool, test),
+        _shown(dataset, dataset.x_items, rows.pairs, rows.x_pool, test),
+        _shown(dataset, dataset.y_items, rows.pairs, rows.y_pool, test),
         [dataset.labels[i] for i in test] if any(dataset.labels) else (),
         *dataset.called,
         dataset.x_encoder if dataset.ready is None else "",
@@ -237,10 +237,18 @@ def _chosen(items: Sequence[Item], rows: IntArray) -> list[Item]:
     return [items[row] for row in rows]
 
 
-def _shown(dataset: Dataset, *parts: IntArray) -> list[Shown]:
-    return [
-        Shown(str(dataset.captions[row]), dataset.thumbnail(row)) for row in np.concatenate(parts)
-    ]
+def _shown(dataset: Dataset, items: Sequence[Item], *parts: IntArray) -> list[Shown]:
+    rows = np.concatenate(parts)
+    captions = dataset.captions
+    if dataset.called == ("sequence", "structure"):
+        letters = isinstance(items[0], str)
+        return [
+            Shown(captions[row], sequence=str(items[row]))
+            if letters
+            else Shown(captions[row], structure=items[row])
+            for row in rows
+        ]
+    return [Shown(captions[row], dataset.thumbnail(row)) for row in rows]
 
 
 def _from_rows(config: RunConfig, data: RowsData, manifest: Manifest, progress: bool) -> Material:
