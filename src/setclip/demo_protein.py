@@ -230,6 +230,8 @@ def _common(encoders: tuple[Encoder, Encoder], sizes: Sizes) -> dict[str, Any]:
         "steps": sizes.steps,
         "lr": sizes.lr,
         "batch_pairs": sizes.batch_pairs,
+        # Half way back to weights that know little would be half the training.
+        "wise": 1.0,
     }
 
 
