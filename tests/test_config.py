@@ -409,7 +409,8 @@ def both(modality, encoder):
 
 
 def test_every_bundled_encoder_can_be_chosen_by_its_name():
-    assert {e.name for e in (EfficientNetLite0, MiniLM, BgeSmall)} == set(encoders.NAMES)
+    of_pictures_and_texts = {e.name for e in (EfficientNetLite0, MiniLM, BgeSmall)}
+    assert of_pictures_and_texts | {"composition"} == set(encoders.NAMES)
     for encoder in (EfficientNetLite0, MiniLM, BgeSmall):
         config = both(encoder.modality, encoder.name)
         assert kinds(config) == {"x": encoder.name, "y": encoder.name}
