@@ -169,8 +169,9 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert module[1].calls_made == 0
 
 
-def test_workers_change_nothing() -> None:
-    assert equal(run()[0], run(workers=2)[0])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_workers_change_nothing(workers: int) -> None:
+    assert equal(run()[0], run(workers=workers)[0])
 
 
 def test_chunks_change_no_gradient_without_dropout() -> None:

@@ -123,7 +123,7 @@ def embedded(
 ) -> FloatArray:
     """What a module makes of the items as they are, without gradient. Shape [n, width].
 
-    Of several captions of an item the first is taken; NaN where an item cannot be read.
+    Of several captions of an item one is drawn, always the same; NaN where none can be read.
     """
     parts: dict[int, FloatArray] = {}
     rng = np.random.default_rng(0)

@@ -8,7 +8,6 @@ telling each other anything, and a checkpoint needs no state of a sampler.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -289,11 +288,17 @@ class Steps(Dataset[Batch]):
 
     def _any_item(self, streams: tuple[Source, Source]) -> Any:
         rng = np.random.default_rng(self.seed)
+        reason = "there is none"
         for source in streams:
             for row in range(len(source)):
-                with contextlib.suppress(BadItemError):
+                try:
                     return source.read(row, rng, view=False)
-        raise ValueError("no item of one side can be read: see bad_items.jsonl for the reasons.")
+                except BadItemError as error:
+                    reason = str(error)
+        raise ValueError(
+            f"no item of one side can be read; the last one: {reason}. Give pairs, or a pool of "
+            "that side, whose files are there and whole; `setclip check` lists what is wrong."
+        )
 
 
 _STREAMS = ("x pairs", "y pairs", "x pool", "y pool")

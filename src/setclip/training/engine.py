@@ -217,7 +217,7 @@ class _Run:
         accelerator: Accelerator,
         seed: int,
     ) -> dict[str, float]:
-        """One update; returns the terms, their sum and the gradient's norm."""
+        """One update; returns the terms and their sum."""
         self.towers.train()
         state = self.state
         batch = _on(batch, accelerator.device)
