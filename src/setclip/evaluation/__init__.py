@@ -16,6 +16,7 @@ from setclip.evaluation.distribution import (
     density_agreement,
     distribution,
 )
+from setclip.evaluation.function_intervals import bootstrap_fmax, paired_bootstrap_fmax
 from setclip.evaluation.geometry import (
     Geometry,
     alignment,
@@ -28,7 +29,7 @@ from setclip.evaluation.geometry import (
 from setclip.evaluation.intervals import Interval, bootstrap, paired_bootstrap, proportion
 from setclip.evaluation.matching import Foscttm, foscttm, matching_accuracy
 from setclip.evaluation.probes import Probe, knn_probe, linear_probe
-from setclip.evaluation.protein_function import Fmax, fmax
+from setclip.evaluation.protein_function import Fmax, TermCounts, fmax, term_counts
 from setclip.evaluation.retrieval import (
     Direction,
     Neighbours,
@@ -40,6 +41,7 @@ from setclip.evaluation.retrieval import (
     top_k,
 )
 from setclip.evaluation.summary import evaluate, retrieval_numbers
+from setclip.evaluation.term_probes import TermProbe, knn_terms, ridge_terms
 from setclip.evaluation.zeroshot import (
     TEMPLATES,
     Prototypes,
@@ -67,11 +69,14 @@ __all__ = [
     "Prototypes",
     "Ranks",
     "Retrieval",
+    "TermCounts",
+    "TermProbe",
     "ZeroShot",
     "alignability",
     "alignment",
     "average_prototypes",
     "bootstrap",
+    "bootstrap_fmax",
     "chance",
     "confusion",
     "density_agreement",
@@ -83,17 +88,21 @@ __all__ = [
     "foscttm",
     "geometry",
     "knn_probe",
+    "knn_terms",
     "linear_cka",
     "linear_probe",
     "matching_accuracy",
     "modality_gap",
     "mutual_knn",
     "paired_bootstrap",
+    "paired_bootstrap_fmax",
     "proportion",
     "ranks",
     "retrieval",
     "retrieval_numbers",
+    "ridge_terms",
     "spread",
+    "term_counts",
     "top_k",
     "uniformity",
     "zero_shot",

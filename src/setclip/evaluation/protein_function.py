@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,70 @@ class Fmax:
     recall: float
 
 
+@dataclass(frozen=True, eq=False)
+class TermCounts:
+    """What Fmax is made of, protein by protein, so that proteins can be drawn again.
+
+    Attributes:
+        hits: Right predictions at each threshold. Shape [proteins, thresholds].
+        predicted: Predictions at each threshold. Shape [proteins, thresholds].
+        terms: How many terms each protein has. Shape [proteins].
+    """
+
+    hits: npt.NDArray[np.int64]
+    predicted: npt.NDArray[np.int64]
+    terms: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.terms)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> TermCounts:
+        """These proteins alone."""
+        return TermCounts(self.hits[rows], self.predicted[rows], self.terms[rows])
+
+    def curves(
+        self, weights: npt.NDArray[np.floating] | None = None
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Precision, recall and their harmonic mean at each threshold.
+
+        Args:
+            weights: How often each protein counts, once by default. Shape [..., proteins].
+
+        Returns:
+            Shape [..., thresholds] each.
+        """
+        n = len(self)
+        w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+        # Nothing predicted, or nothing to find: no hits, and so a share of zero.
+        recall = w @ (self.hits / np.maximum(self.terms[:, None], 1)) / w.sum(axis=-1)[..., None]
+        precision = w @ (self.hits / np.maximum(self.predicted, 1))
+        counted = w @ (self.predicted > 0)
+        precision = precision / np.where(counted > 0, counted, 1)
+        both = precision + recall
+        return precision, recall, 2 * precision * recall / np.where(both > 0, both, 1)
+
+    @property
+    def fmax(self) -> Fmax:
+        """Of all of them."""
+        precision, recall, f = self.curves()
+        best = int(f.argmax())
+        return Fmax(
+            value=float(f[best]),
+            threshold=float(THRESHOLDS[best]),
+            precision=float(precision[best]),
+            recall=float(recall[best]),
+        )
+
+
+def joined_counts(parts: Sequence[TermCounts]) -> TermCounts:
+    """The counts of several sets of proteins as those of one."""
+    return TermCounts(
+        np.concatenate([part.hits for part in parts]),
+        np.concatenate([part.predicted for part in parts]),
+        np.concatenate([part.terms for part in parts]),
+    )
+
+
 def fmax(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Fmax:
     """Fmax of scores between 0 and 1 over the thresholds 0, 0.01, … 0.99.
 
@@ -44,6 +109,19 @@ def fmax(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Fmax:
         Radivojac et al., A large-scale evaluation of computational protein function prediction,
         Nature Methods 2013; conventions of the nrPDB benchmarks.
     """
+    return term_counts(scores, labels).fmax
+
+
+def term_counts(scores: npt.ArrayLike, labels: npt.ArrayLike) -> TermCounts:
+    """Hits and predictions of each protein at the thresholds of :func:`fmax`.
+
+    Args:
+        scores: Probability of each term. Shape [proteins, terms].
+        labels: Which terms each protein has. Shape [proteins, terms].
+
+    Raises:
+        ValueError: As :func:`fmax`.
+    """
     p = np.asarray(scores, dtype=np.float64)
     has = np.asarray(labels, dtype=bool)
     if p.ndim != 2 or p.shape != has.shape or not p.size:
@@ -60,19 +138,7 @@ def fmax(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Fmax:
     passed = np.searchsorted(THRESHOLDS, p, side="left")
     predicted = _above(passed, np.ones_like(has))
     hits = _above(passed, has)
-    # Nothing predicted, or nothing to find: no hits, and so a share of zero.
-    recall = (hits / np.maximum(has.sum(axis=1, keepdims=True), 1)).mean(axis=0)
-    counted = (predicted > 0).sum(axis=0)
-    precision = (hits / np.maximum(predicted, 1)).sum(axis=0) / np.maximum(counted, 1)
-    both = precision + recall
-    f = 2 * precision * recall / np.where(both > 0, both, 1)
-    best = int(f.argmax())
-    return Fmax(
-        value=float(f[best]),
-        threshold=float(THRESHOLDS[best]),
-        precision=float(precision[best]),
-        recall=float(recall[best]),
-    )
+    return TermCounts(hits, predicted, has.sum(axis=1).astype(np.int64))
 
 
 def _above(passed: npt.NDArray[np.intp], counted: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
