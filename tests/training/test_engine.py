@@ -222,6 +222,37 @@ def test_the_best_step_is_kept_and_a_hopeless_run_stops() -> None:
     assert equal(kept, expected)
 
 
+def test_the_best_step_comes_with_its_batch_statistics(tmp_path: Path) -> None:
+    def normed() -> tuple[Towers, Clip]:
+        towers, objective = made()
+        for tower in (towers.x, towers.y):
+            tower.dropout = nn.BatchNorm1d(8)
+        return towers, objective
+
+    values = [3.0, 2.0, 1.0, 2.5]
+    journal = Journal(tmp_path)
+    kept, trained = run(journal, towers=normed(), criterion=iter(values).__next__)
+    assert trained.best_step == 8
+    expected, _ = run(schedule=replace(SCHEDULE, stop=8), towers=normed())
+    again, _ = run(Journal(tmp_path), towers=normed(), criterion=iter(values).__next__)
+    for found in (kept, again):
+        assert equal(
+            {n: found[n] for n in kept if n != "log_scale"} | {"log_scale": expected["log_scale"]},
+            expected,
+        )
+
+
+def test_sgd_steps_along_the_gradient() -> None:
+    schedule = Schedule(steps=2, lr=0.1, milestones=(1,), optimiser="sgd", max_norm=1e9)
+    start, end = made()[0].state_dict(), run(schedule=schedule)[0]
+    once = run(schedule=replace(schedule, stop=1))[0]
+    name = "y.head.weight"
+    # Momentum carries the first step on, at a tenth of the rate.
+    first, second = once[name] - start[name], end[name] - once[name]
+    assert first.norm() > 0
+    assert 0 < second.norm() < 0.5 * first.norm()
+
+
 def test_the_criterion_sees_averaged_weights_and_a_module_in_evaluation_mode() -> None:
     towers = made()
     seen: list[tuple[bool, Tensor]] = []

@@ -79,6 +79,12 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(t, b.state_dict()[name]) for name, t in a.state_dict().items())
 
 
+def test_milestones_divide_the_rate_by_ten():
+    schedule = Schedule(steps=10, lr=1.0, warmup=2, milestones=(4, 8))
+    rates = [schedule.rate(step) for step in (1, 2, 4, 5, 8, 9)]
+    assert rates == pytest.approx([0.5, 1, 1, 0.1, 0.1, 0.01])
+
+
 def test_rates_warm_up_and_fall_along_a_cosine() -> None:
     schedule = Schedule(steps=110, lr=2.0, warmup=10)
     assert [schedule.rate(step) for step in (1, 5, 10)] == [0.2, 1.0, 2.0]

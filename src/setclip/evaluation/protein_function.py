@@ -50,7 +50,7 @@ class TermCounts:
         return TermCounts(self.hits[rows], self.predicted[rows], self.terms[rows])
 
     def curves(
-        self, weights: npt.NDArray[np.floating] | None = None
+        self, weights: npt.NDArray[np.number] | None = None
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Precision, recall and their harmonic mean at each threshold.
 

@@ -32,7 +32,13 @@ from setclip.training.checkpoint import (
 )
 from setclip.training.distributed import wait, world_size
 from setclip.training.journal import Journal
-from setclip.training.loop import Outcome, Schedule, State, warn_of_divergence
+from setclip.training.loop import (
+    Outcome,
+    Schedule,
+    State,
+    make_optimiser,
+    warn_of_divergence,
+)
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -207,6 +213,7 @@ class _Run:
         self.state = _State()
         self.start = self._weights()
         self.best = self._weights()
+        self.best_buffers = self._buffers()
         self.mean = self._weights() if averaging.ema else {}
 
     def step(
@@ -268,8 +275,9 @@ class _Run:
         return values[0]
 
     def keep_best(self) -> None:
-        """Take the weights of this step for the best so far."""
+        """Take the weights of this step, and the statistics of batch norms, for the best so far."""
         self.best = {n: t.clone() for n, t in (self.mean or self._weights()).items()}
+        self.best_buffers = self._buffers()
 
     def save(self, path: Path, known: dict[str, Any]) -> None:
         """Write all that the run needs to go on."""
@@ -278,6 +286,7 @@ class _Run:
             "weights": self._weights(),
             "start": self.start,
             "best": self.best,
+            "best_buffers": self.best_buffers,
             "mean": self.mean,
             "buffers": dict(self.towers.named_buffers()),
             "learned": {str(i): p.detach() for i, p in enumerate(self.learned)},
@@ -318,6 +327,7 @@ class _Run:
         with torch.no_grad():
             for name, buffer in self.towers.named_buffers():
                 buffer.copy_(parts["buffers"][name])
+            self.best_buffers = parts.get("best_buffers", self._buffers())
             for i, p in enumerate(self.learned):
                 p.copy_(parts["learned"][str(i)])
         restore_optimiser(self.optimiser, parts.get("optimiser", {}), facts["slots"])
@@ -332,6 +342,9 @@ class _Run:
             warn_of_divergence(journal, phase, state, schedule)
         if selected or state.diverged:
             self._put(self.best)
+            with torch.no_grad():
+                for name, buffer in self.towers.named_buffers():
+                    buffer.copy_(self.best_buffers[name])
         elif self.mean:
             self._put(self.mean)
         wise = self.averaging.wise
@@ -352,6 +365,9 @@ class _Run:
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: p.detach().clone() for name, p in self.trained.items()}
+
+    def _buffers(self) -> dict[str, Tensor]:
+        return {name: buffer.clone() for name, buffer in self.towers.named_buffers()}
 
     def _put(self, weights: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
@@ -455,11 +471,7 @@ def _optimiser(
     learned = list(objective.parameters())
     if learned:
         described.append({"params": learned, "relative": 1.0, "weight_decay": 0.0})
-    if schedule.optimiser == "lion":
-        from setclip.training.lion import Lion
-
-        return Lion(described, lr=schedule.lr)
-    return torch.optim.AdamW(described, lr=schedule.lr)
+    return make_optimiser(described, schedule)
 
 
 def _on(batch: Batch, device: torch.device) -> Batch:

@@ -22,6 +22,9 @@ from setclip.training.checkpoint import (
 from setclip.training.journal import Journal
 from setclip.training.lion import Lion
 
+MOMENTUM = 0.9
+"""Of SGD."""
+
 # Weighted terms of the objective on the batch that this generator draws.
 Objective = Callable[[np.random.Generator], dict[str, Tensor]]
 
@@ -35,11 +38,13 @@ class Schedule:
         lr: Peak learning rate.
         weight_decay: Decoupled weight decay.
         warmup: Steps of linear warm-up; after it the rate falls to zero along a cosine.
+        milestones: Steps after which the rate falls to a tenth, in place of the cosine.
         max_norm: Gradients are clipped to this norm.
         check_every: Steps between evaluations of the criterion.
         patience: Stop after so many evaluations without a better value; None never stops.
         stop: Stop after this step, with the rates of the whole schedule; None goes to its end.
-        optimiser: Adam with decoupled weight decay, or Lion.
+        optimiser: Adam with decoupled weight decay, Lion, or SGD with momentum 0.9, whose weight
+            decay is part of the gradient.
     """
 
     steps: int
@@ -50,7 +55,8 @@ class Schedule:
     check_every: int = 25
     patience: int | None = None
     stop: int | None = None
-    optimiser: Literal["adamw", "lion"] = "adamw"
+    optimiser: Literal["adamw", "lion", "sgd"] = "adamw"
+    milestones: tuple[int, ...] | None = None
 
     @property
     def last(self) -> int:
@@ -61,6 +67,8 @@ class Schedule:
         """Learning rate of a step, counted from 1."""
         if step <= self.warmup:
             return self.lr * step / self.warmup
+        if self.milestones is not None:
+            return self.lr * 0.1 ** sum(step > milestone for milestone in self.milestones)
         done = (step - self.warmup) / max(self.steps - self.warmup, 1)
         return self.lr * 0.5 * (1 + math.cos(math.pi * done))
 
@@ -233,8 +241,15 @@ def _optimiser(module: nn.Module, schedule: Schedule) -> Optimizer:
         {"params": [p for p in parameters if not p.ndim], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    return make_optimiser(groups, schedule)
+
+
+def make_optimiser(groups: list[dict[str, Any]], schedule: Schedule) -> Optimizer:
+    """The optimiser that a schedule names, for parameters in groups with their weight decay."""
     if schedule.optimiser == "lion":
         return Lion(groups, lr=schedule.lr)
+    if schedule.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=schedule.lr, momentum=MOMENTUM)
     return torch.optim.AdamW(groups, lr=schedule.lr)
 
 
