@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import tiny_encoders
 from tiny import write_arrays
 
 from setclip.config import parse_config
+from setclip.data.bad_items import BadItem, read_bad_items, write_bad_items
 from setclip.model import AlignedModel
 from setclip.run import run_config, run_evaluate, run_fit, run_results
 from setclip.run_report import run_report
@@ -113,8 +115,10 @@ def test_report_shows_verdict_comparison_warning_and_config(tmp_path):
     data["x_pool"] = data["x_test"]
     config = config_of(tmp_path, data=data, method={"kind": "setclip", "steps": 20, "folds": 2})
     fit(config, command="setclip fit it.yaml")
+    write_bad_items(config.output / "bad_items.jsonl", [BadItem(7, "x", "7.png", "too bright")])
     page = run_report(config.output).read_text()
-    for shown in ("finds the true partner", "ridge", "leak", "setclip fit it.yaml", "x_pool"):
+    told = ("finds the true partner", "ridge", "leak", "setclip fit it.yaml", "x_pool")
+    for shown in (*told, "too bright"):
         assert shown in page
     figures = {path.name for path in (config.output / "figures").iterdir()}
     assert any("map" in name for name in figures)
@@ -145,3 +149,49 @@ def test_run_leaves_no_pickle_and_a_log_of_json_lines(tmp_path):
     assert {p.suffix for p in files} <= {".json", ".jsonl", ".md", ".safetensors"}
     for line in (config.output / "log.jsonl").read_text().splitlines():
         assert {"phase", "step"} <= json.loads(line).keys()
+
+
+def manifest_of_pictures(tmp_path):
+    """Pairs and pools in a table; which rows, as a person counts them, hold a bright picture."""
+    x, y = tiny_encoders.items(80)
+    lines, bright = ["picture,text,split"], set()
+    for i, (picture, text) in enumerate(zip(x, y, strict=True)):
+        (tmp_path / f"{i}.png").write_bytes(picture)
+        is_bright = text.count("a") > 7 and text.count("b") > 7
+        if is_bright:
+            bright.add((len(lines) + 1, "picture"))
+        if i % 8:
+            lines.append(f"{i}.png,{text},{'train' if i < 60 or is_bright else 'test'}")
+        else:
+            lines += [f"{i}.png,,train", f",{text},train"]
+    (tmp_path / "items.csv").write_text("\n".join(lines) + "\n")
+    return bright
+
+
+def test_items_that_an_encoder_in_training_cannot_read_are_listed_with_their_rows(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SETCLIP_CACHE", str(tmp_path / "cache"))
+    bright = manifest_of_pictures(tmp_path)
+    encoders = {"x": tiny_encoders.X, "y": tiny_encoders.Y}
+    towers = {"x": {**tiny_encoders.X, "target": "tiny_encoders:dark_pictures"}, "start": "cca"}
+    towers |= {"steps": 2, "batch_pairs": 12, "device": "cpu"}
+    data = {"kind": "manifest", "path": str(tmp_path / "items.csv"), "near_duplicate": 1.0}
+    data |= {"x": {"column": "picture", "modality": "image"}, "split_column": "split"}
+    data["y"] = {"column": "text", "modality": "text"}
+    config = config_of(
+        tmp_path,
+        data=data,
+        encoders=encoders,
+        method={"kind": "towers", "batch": 8, **towers},
+        compare=({"kind": "clip-towers", **towers},),
+    )
+    for _ in range(2):  # the second goes on from the first
+        said = []
+        run_fit(config, say=said.append)
+        listed = read_bad_items(config.output / "bad_items.jsonl")
+        found = [(item.row, item.field) for item in listed]
+        assert len(set(found)) == len(found) >= 2
+        assert set(found) <= bright
+        assert {item.reason for item in listed} == {"too bright"}
+        assert any(f"were left out: {len(found)}, see" in sentence for sentence in said)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from setclip.encoders.backbone import Backbone, Collated
 from setclip.encoders.images import square_pixels, stacked
+from setclip.modalities import BadItemError
+from setclip.modalities.image import describe
 from setclip.modalities.text import clean_text
 
 SIZE = 16
@@ -66,6 +68,20 @@ def pictures() -> Backbone:
     return _backbone(
         "pixels", "image", 3 * SIZE * SIZE, prepare=prepare, collate=stacked, size=SIZE
     )
+
+
+def dark_pictures() -> Backbone:
+    """Pictures again, of which the bright cannot be read."""
+    return _backbone(
+        "pixels", "image", 3 * SIZE * SIZE, prepare=dark_pixels, collate=stacked, size=SIZE
+    )
+
+
+def dark_pixels(item: Any) -> Tensor:
+    pixels: Tensor = square_pixels(item, size=SIZE)
+    if pixels.min() > 199:
+        raise BadItemError(describe(item), "too bright")
+    return pixels
 
 
 def texts() -> Backbone:

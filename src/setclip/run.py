@@ -21,7 +21,7 @@ import numpy as np
 
 from setclip.config import RunConfig, changed_fields
 from setclip.data.atomic import write_json
-from setclip.data.bad_items import write_bad_items
+from setclip.data.bad_items import BadItem, located, write_bad_items
 from setclip.data.material import Material, load_material
 from setclip.data.pools import Examples, FloatArray, IntArray
 from setclip.evaluation import (
@@ -42,7 +42,7 @@ from setclip.model import AlignedModel
 from setclip.training.distributed import join, rank, wait
 from setclip.training.journal import Journal
 
-CONFIG, RESULTS = "config.json", "results.json"
+CONFIG, RESULTS, BAD_ITEMS = "config.json", "results.json", "bad_items.jsonl"
 PACKAGES = ("setclip", "torch", "numpy", "scipy", "scikit-learn", "transformers")
 
 Say = Callable[[str], None]
@@ -99,10 +99,11 @@ def run_fit(
     if rank():
         material = load_material(config)  # from the cache that the first process filled
     else:
-        write_bad_items(folder / "bad_items.jsonl", material.bad)
+        write_bad_items(folder / BAD_ITEMS, material.bad)
     say = say if rank() == 0 else _silent
     say(f"Learning from {material.pools.describe()}.")
     journal = Journal(folder, progress=progress)
+    journals = [journal]
     if material.leaks:
         journal.warn(
             "leak",
@@ -115,9 +116,11 @@ def run_fit(
         name = method_name(other)
         say(f"Comparing with {name}.")
         side = folder / "compare" / name.replace(" ", "-")
-        results.append(_compared(other, material, config, Journal(side, progress=progress)))
+        journals.append(Journal(side, progress=progress))
+        results.append(_compared(other, material, config, journals[-1]))
     if rank():
         return results
+    _list_bad(folder, material, journals, say)
     model.card.metrics = own.metrics
     if not model.trained_encoders:  # those name their own
         model.card.x_encoder, model.card.y_encoder = material.x_encoder, material.y_encoder
@@ -133,6 +136,17 @@ def run_fit(
         },
     )
     return results
+
+
+def _list_bad(folder: Path, material: Material, journals: Sequence[Journal], say: Say) -> None:
+    """List what reading the data found and what training did, each item once."""
+    found = [item for journal in journals for item in located(journal.bad, material.places)]
+    # Several methods meet the same item, and may word differently what ails it.
+    once = {(item.source, item.row, item.field): item for item in reversed(found)}
+    bad: list[BadItem] = [*material.bad, *sorted(once.values(), key=lambda i: (i.source, i.row))]
+    write_bad_items(folder / BAD_ITEMS, bad)
+    if bad:
+        say(f"Items that could not be read and were left out: {len(bad):,}, see {BAD_ITEMS}.")
 
 
 def _silent(sentence: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from setclip.config import RunConfig
+from setclip.data.bad_items import read_bad_items
 from setclip.data.material import Material, Shown, load_material
 from setclip.data.pools import FloatArray, IntArray
 from setclip.evaluation import (
@@ -45,7 +46,7 @@ from setclip.report import (
     project,
     write_report,
 )
-from setclip.run import Result, chance_recall, run_config, run_results, unaligned
+from setclip.run import BAD_ITEMS, Result, chance_recall, run_config, run_results, unaligned
 from setclip.training.journal import read_curves
 
 MAP_PAIRS, MAP_TEST = 60, 300
@@ -82,7 +83,7 @@ def run_report(
     config, stored = run_config(folder), run_results(folder)
     results = [Result(**result) for result in stored["results"]]
     material = load_material(config, progress=progress)
-    model = AlignedModel.load(folder)
+    model, bad = AlignedModel.load(folder), read_bad_items(folder / BAD_ITEMS)
     shared = _alignability(material)
     own_table = _table(results, int(stored["gallery"]), stored["command"], config)
     return write_report(
@@ -101,7 +102,7 @@ def run_report(
             galleries=_galleries(material, model, config.seed),
             classes=_classes(material, model),
             alignability=shared,
-            bad_items=BadItems(len(material.bad), material.n_read, tuple(material.bad[:5])),
+            bad_items=BadItems(len(bad), material.n_read, tuple(bad[:5])),
             config=_yaml(config),
             versions=stored["versions"],
             command=stored["command"],

@@ -2,12 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from setclip.data.bad_items import (
     BadItem,
+    Places,
     TooManyBadItemsError,
     enforce_bad_limit,
+    located,
+    read_bad_items,
     write_bad_items,
 )
 
@@ -19,8 +23,24 @@ def test_one_object_a_line(tmp_path):
     write_bad_items(path, ITEMS)
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert [BadItem(**line) for line in lines] == ITEMS
+    assert read_bad_items(path) == ITEMS
     write_bad_items(path, [])
     assert path.read_text() == ""
+
+
+def test_items_of_a_stream_are_found_where_they_were_read():
+    places = {
+        "x pool": Places("picture", np.array([7, 9]), ("a.csv", "b.csv")),
+        "y pool": Places("text", np.array([4])),
+    }
+    found = located(
+        [BadItem(1, "x pool", "v", "r"), BadItem(0, "y pool", "w", "s"), ITEMS[0]], places
+    )
+    assert found == [
+        BadItem(9, "picture", "v", "r", "b.csv"),
+        BadItem(4, "text", "w", "s"),
+        ITEMS[0],
+    ]
 
 
 def test_at_the_limit_the_run_goes_on():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from setclip.data.bad_items import BadItem
 from setclip.training.journal import Journal, read_curves
 
 
@@ -135,3 +136,22 @@ def test_the_bar_shows_phase_steps_and_numbers(
     with Journal().bar("fold 3", 10) as show:
         show(5, "loss 0.1234")
     assert capsys.readouterr().out == ""
+
+
+def test_items_left_out_are_kept_once_and_told() -> None:
+    journal = Journal()
+    items = [BadItem(row, "x pairs", f"{row}.png", "broken") for row in (3, 5)]
+    journal.leave_out(items)
+    journal.leave_out([*items, BadItem(3, "x pool", "q.png", "gone")])
+    journal.leave_out([])
+    assert [(item.field, item.row) for item in journal.bad] == [
+        ("x pairs", 3),
+        ("x pairs", 5),
+        ("x pool", 3),
+    ]
+    assert journal.notes == [
+        "Items that could not be read and were left out: 2, the first row 3, x pairs: broken "
+        "('3.png').",
+        "Items that could not be read and were left out: 1, the first row 3, x pool: gone "
+        "('q.png').",
+    ]

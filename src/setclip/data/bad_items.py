@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from setclip.data.atomic import write_text
+from setclip.data.pools import IntArray
 
 BAD_LIMIT = 0.01
 """Default share of bad items at which a run stops rather than skips."""
@@ -36,6 +37,38 @@ class BadItem:
         return f"{place}, {self.field}: {self.reason} ({self.value!r})"
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where the items of one stream stand in what was read, to find one that fails later.
+
+    Attributes:
+        field: What they were read from.
+        rows: Row of each item as a person counts it. Shape [n].
+        sources: File or data set of each; none where only one was read.
+    """
+
+    field: str
+    rows: IntArray
+    sources: Sequence[str] = ()
+
+
+def located(items: Sequence[BadItem], places: Mapping[str, Places]) -> list[BadItem]:
+    """Say of items that were counted in streams where they stand in what was read.
+
+    Args:
+        items: With the stream as `field` and the place in it as `row`.
+        places: By stream; items of others stay as they are.
+    """
+    found = []
+    for item in items:
+        at = places.get(item.field)
+        if at is not None:
+            source = at.sources[item.row] if at.sources else ""
+            item = BadItem(int(at.rows[item.row]), at.field, item.value, item.reason, source)
+        found.append(item)
+    return found
+
+
 class TooManyBadItemsError(ValueError):
     """More of the input is bad than the run's limit allows.
 
@@ -52,6 +85,12 @@ def write_bad_items(path: str | Path, items: Sequence[BadItem]) -> None:
     """Write `items` to `path` (bad_items.jsonl), one JSON object a line, atomically."""
     lines = (json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in items)
     write_text(path, "".join(lines))
+
+
+def read_bad_items(path: str | Path) -> list[BadItem]:
+    """What :func:`write_bad_items` wrote."""
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    return [BadItem(**json.loads(line)) for line in lines]
 
 
 def enforce_bad_limit(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from setclip.config import ArraysData, BundledData, LayoutData, ManifestData, RunConfig
 from setclip.config.layouts import AnyZeroShot
-from setclip.data.bad_items import BAD_LIMIT, BadItem, enforce_bad_limit
+from setclip.data.bad_items import BAD_LIMIT, BadItem, Places, enforce_bad_limit
 from setclip.data.class_tests import ClassTest, encode_class_test
 from setclip.data.datasets import Dataset, load_dataset
 from setclip.data.encoded import EncodedSide, encode_manifest, raw_items
@@ -101,6 +101,7 @@ class Material:
         y_captions: The same where y are texts.
         test_origins: Data set of each test item, where several were read as one.
         class_tests: Further sets of pictures and classes to test on.
+        places: Where the items of the pools stand in what was read, by stream ("x pairs").
     """
 
     pools: Pools
@@ -122,6 +123,7 @@ class Material:
     y_captions: Captions | None = None
     test_origins: Sequence[str] = ()
     class_tests: Sequence[ClassTest] = ()
+    places: Mapping[str, Places] = field(default_factory=dict)
 
     @property
     def test_x(self) -> Examples:
@@ -230,7 +232,30 @@ def _from_dataset(data: BundledData, seed: int, progress: bool) -> Material:
         n_read=len(dataset),
         x_test_items=_chosen(dataset.x_items, test),
         y_test_items=_chosen(dataset.y_items, test),
+        places=_places(
+            np.arange(len(dataset)), dataset.called, rows.pairs, rows.x_pool, rows.y_pool
+        ),
     )
+
+
+def _places(
+    numbers: IntArray,
+    fields: tuple[str, str],
+    pairs: IntArray,
+    x_pool: IntArray,
+    y_pool: IntArray,
+    sources: Sequence[str] = (),
+) -> dict[str, Places]:
+    """Where the items of each stream stand, of positions in data whose rows have these numbers."""
+    streams = {"x pairs": pairs, "y pairs": pairs, "x pool": x_pool, "y pool": y_pool}
+    return {
+        stream: Places(
+            fields[0] if stream.startswith("x") else fields[1],
+            numbers[positions],
+            [sources[i] for i in positions] if sources else (),
+        )
+        for stream, positions in streams.items()
+    }
 
 
 def _chosen(items: Sequence[Item], rows: IntArray) -> list[Item]:
@@ -307,6 +332,12 @@ def _from_rows(config: RunConfig, data: RowsData, manifest: Manifest, progress: 
         x_captions=_captions(x_side, x_items[2], test),
         y_captions=_captions(y_side, y_items[2], test),
         test_origins=[manifest.origins[i] for i in test] if manifest.origins else (),
+        places=_places(
+            manifest.rows,
+            (manifest.columns.x, manifest.columns.y),
+            *(known, x_pool, y_pool),
+            manifest.origins,
+        ),
     )
 
 

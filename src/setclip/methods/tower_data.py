@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from setclip.data.bad_items import BadItem, Places, located
 from setclip.data.cache import cached_features
 from setclip.data.pools import FloatArray, IntArray, Item, Pools
 from setclip.encoders import open_backbone
@@ -106,34 +106,48 @@ def _kept(o: Towers, side: Side, partly: Backbone, first: int) -> Side:
         KeptPrefix(partly, first, variant=variant, view=side.pairs.view)
         for variant in range(1 + (o.variants if o.augment or o.weight_ssl else 0))
     ]
-    variants = [cached_features(encoder, flat)[0] for encoder in encoders]
-    names = [str(captions[0])[:80] for captions in several]
+    found = [cached_features(encoder, flat) for encoder in encoders]
+    variants = [features for features, _ in found]
+    bad = {item.row: item for _, items in found for item in items}
     n = len(side.pairs)
     return replace(
         side,
         network=encoders[0].suffix,
         collate=encoders[0].layout.collate,
-        pairs=KeptSource(variants, rows[:n], names[:n]),
-        pool=KeptSource(variants, rows[n:], names[n:]),
+        pairs=KeptSource(variants, rows[:n], bad),
+        pool=KeptSource(variants, rows[n:], bad),
     )
 
 
 def embedded(
-    side: Side, source: RawSource | KeptSource, module: nn.Module, width: int
-) -> FloatArray:
-    """What a module makes of the items as they are, without gradient. Shape [n, width].
+    side: Side, stream: str, module: nn.Module, width: int
+) -> tuple[FloatArray, list[BadItem]]:
+    """What a module makes of the items of a stream as they are, without gradient.
 
-    Of several captions of an item one is drawn, always the same; NaN where none can be read.
+    Of several captions of an item one is drawn, always the same.
+
+    Args:
+        side: One modality.
+        stream: "x pairs" or the like, as bad items name it.
+        module: Takes what the side collates.
+        width: Of what it makes.
+
+    Returns:
+        One row an item, NaN where it could not be read, shape [n, width]; and what could not.
     """
+    source = side.pairs if stream.endswith("pairs") else side.pool
     parts: dict[int, FloatArray] = {}
+    bad = []
     rng = np.random.default_rng(0)
     module.eval()
     for start in range(0, len(source), TOGETHER):
         rows, read = [], []
         for row in range(start, min(start + TOGETHER, len(source))):
-            with suppress(BadItemError):
+            try:
                 read.append(source.read(row, rng, view=False))
                 rows.append(row)
+            except BadItemError as error:
+                bad.append(BadItem(row, stream, error.item, error.reason))
         if rows:
             with torch.no_grad():
                 parts |= zip(
@@ -142,7 +156,7 @@ def embedded(
     found = np.full((len(source), width), np.nan, dtype=np.float32)
     for row, z in parts.items():
         found[row] = z
-    return found
+    return found, bad
 
 
 def _on(batch: Collated, module: nn.Module) -> Collated:
@@ -158,11 +172,15 @@ class TowerData:
         x: First modality.
         y: Second modality.
         pools: Features of the frozen encoders with set ids, row-aligned with the streams.
+        places: Which rows of the given pools the rows of each stream are.
+        bad: Items of the given pools that could not be read and are in no stream.
     """
 
     x: Side
     y: Side
     pools: Pools
+    places: Mapping[str, Places]
+    bad: Sequence[BadItem] = ()
 
     @classmethod
     def of(cls, o: Towers, pools: Pools) -> TowerData:
@@ -179,19 +197,16 @@ class TowerData:
             )
         x = open_side(o, o.x or items.x_encoder, o.x_blocks, items.x_pairs, items.x_pool)
         y = open_side(o, o.y or items.y_encoder, o.y_blocks, items.y_pairs, items.y_pool)
+        places = {
+            f"{name} {part}": Places(f"{name} {part}", np.arange(len(stream)))
+            for name, side in (("x", x), ("y", y))
+            for part, stream in (("pairs", side.pairs), ("pool", side.pool))
+        }
         pools = replace(pools, items=None)
         if o.x is None and o.y is None:
-            return cls(x, y, pools)
-        return cls(x, y, _with_features(pools, x, y, o))._readable()
-
-    def unreadable(self, given: Pools) -> int:
-        """How many rows of the given pools are left out."""
-        kept = self.pools
-        return (
-            (given.n_pairs - kept.n_pairs)
-            + (len(given.x_pool) - len(kept.x_pool))
-            + (len(given.y_pool) - len(kept.y_pool))
-        )
+            return cls(x, y, pools, places)
+        features, bad = _with_features(pools, x, y, o)
+        return cls(x, y, features, places, bad)._readable()
 
     @property
     def sources(self) -> Sources:
@@ -199,6 +214,10 @@ class TowerData:
         return Sources(
             self.x.pairs, self.y.pairs, self.x.pool, self.y.pool, self.x.collate, self.y.collate
         )
+
+    def all_bad(self, found: Sequence[BadItem]) -> list[BadItem]:
+        """Bad items of the given pools: those known from the start, and those of these streams."""
+        return [*self.bad, *located(found, self.places)]
 
     def without_pairs(self, held: IntArray) -> TowerData:
         """The same without some of the pairs."""
@@ -213,6 +232,7 @@ class TowerData:
 
     def _take(self, pairs: IntArray, x_pool: IntArray, y_pool: IntArray) -> TowerData:
         p = self.pools
+        rows = {"x pairs": pairs, "y pairs": pairs, "x pool": x_pool, "y pool": y_pool}
         return TowerData(
             replace(self.x, pairs=self.x.pairs.take(pairs), pool=self.x.pool.take(x_pool)),
             replace(self.y, pairs=self.y.pairs.take(pairs), pool=self.y.pool.take(y_pool)),
@@ -224,14 +244,18 @@ class TowerData:
                 p.x_sets[x_pool],
                 p.y_sets[y_pool],
             ),
+            {name: Places(name, self.places[name].rows[taken]) for name, taken in rows.items()},
+            self.bad,
         )
 
 
-def _with_features(pools: Pools, x: Side, y: Side, o: Towers) -> Pools:
-    """The pools with features of encoders other than those that made them."""
+def _with_features(pools: Pools, x: Side, y: Side, o: Towers) -> tuple[Pools, list[BadItem]]:
+    """The pools with features of encoders other than those that made them, and what has none."""
     made: dict[str, Any] = {}
+    bad: list[BadItem] = []
     for name, side, other in (("x", x, o.x), ("y", y, o.y)):
-        if other is not None:
-            made[f"{name}_pairs"] = embedded(side, side.pairs, side.network, side.backbone.dim)
-            made[f"{name}_pool"] = embedded(side, side.pool, side.network, side.backbone.dim)
-    return replace(pools, **made)
+        for part in ("pairs", "pool") if other is not None else ():
+            features, lost = embedded(side, f"{name} {part}", side.network, side.backbone.dim)
+            made[f"{name}_{part}"] = features
+            bad += lost
+    return replace(pools, **made), bad

@@ -214,9 +214,6 @@ def fit_towers(
         named: The method that the model's card names.
     """
     data = TowerData.of(o, pools)
-    lost = data.unreadable(pools)
-    if lost:
-        journal.note(f"{lost:,} rows hold an item that could not be read, and were left out.")
     held = _held_out(o, data.pools, seed)
     learning = data.without_pairs(held)
     heads = _heads(o, learning.pools, seed, journal)
@@ -255,11 +252,7 @@ def fit_towers(
             "data": digest(data.pools),
         },
     )
-    for item in trained.bad[:1]:
-        journal.note(
-            f"{len(trained.bad):,} items could not be read while training and were left out, "
-            f"the first: {item}."
-        )
+    journal.leave_out(learning.all_bad(trained.bad))
     description = card(named, data.pools, seed, journal)
     description.x_encoder, description.y_encoder = data.x.described, data.y.described
     return AlignedModel(*heads, description, x_backbone=data.x.backbone, y_backbone=data.y.backbone)
@@ -317,8 +310,8 @@ def _held_out(o: Towers, pools: Pools, seed: int) -> IntArray:
 def _rank_of_held_out(data: TowerData, towers: nn.ModuleDict, held: IntArray, width: int) -> float:
     """Mean log2 rank of the partner among all pairs, both ways."""
     zx, zy = (
-        embedded(side, side.pairs, tower, width)
-        for side, tower in ((data.x, towers["x"]), (data.y, towers["y"]))
+        embedded(side, f"{name} pairs", towers[name], width)[0]
+        for name, side in (("x", data.x), ("y", data.y))
     )
     units = np.full(len(zx), NO_SET)
     units[held] = held

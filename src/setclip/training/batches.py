@@ -239,8 +239,8 @@ class Steps(Dataset[Batch]):
         if self.composition.second_views:
             x_from = [*((0, s.x_pairs, r) for r in both), *((2, s.x_pool, r) for r in x_pool)]
             y_from = [*((1, s.y_pairs, r) for r in both), *((3, s.y_pool, r) for r in y_pool)]
-            batch.x_again, batch.x_seen = self._again(x_from, rows.pairs, rows.x, step, 0)
-            batch.y_again, batch.y_seen = self._again(y_from, rows.pairs, rows.y, step, 1)
+            batch.x_again, batch.x_seen = self._again(x_from, rows.pairs, rows.x, step, 0, bad)
+            batch.y_again, batch.y_seen = self._again(y_from, rows.pairs, rows.y, step, 1, bad)
         return batch
 
     def _read(
@@ -263,8 +263,12 @@ class Steps(Dataset[Batch]):
         pool: IntArray,
         step: int,
         side: int,
+        bad: list[BadItem],
     ) -> tuple[Collated, Tensor]:
-        """Second views of a random part of a step's rows, those of this process; and which."""
+        """Second views of a random part of a step's rows, those of this process; and which.
+
+        A view may be of another caption than the first, one that cannot be read: there is none.
+        """
         everyone = [*((side, row) for row in pairs), *((side + 2, row) for row in pool)]
         rng = np.random.default_rng([self.seed, VIEWS, step, len(_STREAMS) + side])
         drawn = rng.permutation(len(everyone))[: self.composition.second_views]
@@ -273,8 +277,11 @@ class Steps(Dataset[Batch]):
         for place, (stream, source, row) in enumerate(own):
             if (stream, row) in chosen:
                 again = np.random.default_rng([self.seed, VIEWS, step, stream, row, 1])
-                views.append(source.read(int(row), again, view=True))
-                seen.append(place)
+                try:
+                    views.append(source.read(int(row), again, view=True))
+                    seen.append(place)
+                except BadItemError as error:
+                    bad.append(BadItem(int(row), _STREAMS[stream], error.item, error.reason))
         return self._collated(views, side), torch.tensor(seen, dtype=torch.int64)
 
     def _collated(self, items: list[Any], side: int) -> Collated:

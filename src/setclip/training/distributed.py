@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def join() -> None:
@@ -72,6 +76,15 @@ def gather_rows(t: Tensor) -> tuple[Tensor, slice]:
     start = sum(counts[: rank()])
     gathered = rows.view(t.dtype).reshape(-1, *t.shape[1:]) if width else t.new_empty(len(rows), 0)
     return gathered, slice(start, start + len(t))
+
+
+def gather_lists(own: Sequence[T]) -> list[T]:
+    """The small lists of all processes as one, in the order of ranks; every process calls it."""
+    if world_size() == 1:
+        return list(own)
+    lists: list[list[T]] = [[] for _ in range(world_size())]
+    dist.all_gather_object(lists, list(own))
+    return [entry for entries in lists for entry in entries]
 
 
 def _grouped() -> bool:

@@ -30,7 +30,7 @@ from setclip.training.checkpoint import (
     restore_optimiser,
     save_state,
 )
-from setclip.training.distributed import wait, world_size
+from setclip.training.distributed import gather_lists, wait, world_size
 from setclip.training.journal import Journal
 from setclip.training.loop import (
     Outcome,
@@ -190,6 +190,8 @@ def train_towers(
                 speed = (run.state.step - first) / (time.perf_counter() - started)
                 show(run.state.step, f"loss {values['loss']:.4f}, {speed:.2f} steps/s")
             due = run.state.step % journal.checkpoint_every == 0
+            if run.state.finished or due:
+                run.share_bad()
             if path is not None and journal.writes and (run.state.finished or due):
                 run.save(path, known)
     accelerator.end_training()
@@ -228,7 +230,7 @@ class _Run:
         self.towers.train()
         state = self.state
         batch = _on(batch, accelerator.device)
-        self._remember(batch.bad)
+        self._remember(asdict(item) for item in batch.bad)
         with accelerator.autocast():
             values = accumulate(
                 self.objective.calls(batch),
@@ -359,9 +361,16 @@ class _Run:
         )
         return Trained(step, best, state.diverged, bad)
 
-    def _remember(self, bad: list[BadItem]) -> None:
-        known = {(item["field"], item["row"]) for item in self.state.bad}
-        self.state.bad += [asdict(item) for item in bad if (item.field, item.row) not in known]
+    def share_bad(self) -> None:
+        """Let every process know the bad items of all: any of them may write, or go on alone."""
+        found, self.state.bad = gather_lists(self.state.bad), []
+        self._remember(found)
+
+    def _remember(self, bad: Iterable[dict[str, Any]]) -> None:
+        known = {(item["field"], item["row"]): item for item in self.state.bad}
+        for item in bad:
+            known.setdefault((item["field"], item["row"]), item)
+        self.state.bad = list(known.values())
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: p.detach().clone() for name, p in self.trained.items()}

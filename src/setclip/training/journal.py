@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from setclip.data.atomic import write_text
+from setclip.data.bad_items import BadItem
 from setclip.training.distributed import rank
 
 logger = logging.getLogger("setclip")
@@ -36,6 +37,8 @@ class Journal:
         notes: Decisions, one sentence each, for log, model card and report.
         warnings: Named problems with a remedy.
         curves: Every logged value by phase: ``curves[phase][term]`` is a list of (step, value).
+        bad: Items that could not be read, each once; `field` is the stream of the pools ("x pairs",
+            "y pairs", "x pool", "y pool") that `row` counts in, from 0.
     """
 
     directory: Path | None = None
@@ -44,6 +47,7 @@ class Journal:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     curves: dict[str, dict[str, list[tuple[int, float]]]] = field(default_factory=dict)
+    bad: list[BadItem] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.directory is not None:
@@ -65,6 +69,16 @@ class Journal:
         if line not in self.warnings:
             logger.warning(line)
             self.warnings.append(line)
+
+    def leave_out(self, items: Sequence[BadItem]) -> None:
+        """Record items of the pools that could not be read, in one sentence and one by one."""
+        known = {(item.field, item.row) for item in self.bad}
+        new = [item for item in items if (item.field, item.row) not in known]
+        if new:
+            self.bad += new
+            self.note(
+                f"Items that could not be read and were left out: {len(new):,}, the first {new[0]}."
+            )
 
     def log(self, phase: str, step: int, values: dict[str, float]) -> None:
         """Record values of a step."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from setclip.data.bad_items import BadItem
 from setclip.data.pools import FloatArray, IntArray, Item
 from setclip.modalities import BadItemError
 
@@ -54,22 +55,21 @@ class KeptSource:
 
     Attributes:
         variants: Rows of the items themselves, then of each kept view; an item with several
-            captions has several rows. NaN where an item could not be read. Shape [k, r, dim].
+            captions has several rows. Shape [k, r, dim].
         rows: The rows of each item. Length n.
-        names: What each item is called in messages.
+        bad: What could not be read, by row of the variants.
     """
 
     variants: Sequence[FloatArray]
     rows: Sequence[IntArray]
-    names: Sequence[str]
+    bad: Mapping[int, BadItem]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, rows: IntArray) -> KeptSource:
         """Some of the items, in that order."""
-        own, names = [self.rows[row] for row in rows], [self.names[row] for row in rows]
-        return replace(self, rows=own, names=names)
+        return replace(self, rows=[self.rows[row] for row in rows])
 
     def read(self, row: int, rng: np.random.Generator, *, view: bool) -> FloatArray:
         """The rows of one item's tensors, flat. Shape [dim].
@@ -77,11 +77,12 @@ class KeptSource:
         Raises:
             BadItemError: The item could not be read.
         """
-        own = self.rows[row]
         variant = self.variants[0]
         if view and len(self.variants) > 1:
             variant = self.variants[int(rng.integers(1, len(self.variants)))]
-        found: FloatArray = variant[own[int(rng.integers(len(own)))]]
-        if np.isnan(found[0]):
-            raise BadItemError(self.names[row], "cannot be read")
+        own = self.rows[row]
+        drawn = int(own[int(rng.integers(len(own)))])
+        if drawn in self.bad:
+            raise BadItemError(self.bad[drawn].value, self.bad[drawn].reason)
+        found: FloatArray = variant[drawn]
         return found
