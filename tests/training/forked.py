@@ -11,6 +11,7 @@ LOADED = [
     "setclip.training.cached_gradients",
     "torch._dynamo",
     "torch.distributed.fsdp",
+    "setclip.training.engine",
 ]
 
 

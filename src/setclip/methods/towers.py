@@ -59,6 +59,10 @@ PAPER: dict[str, Any] = {
 }
 
 
+HOW_ALONE = {"workers", "trackers", "device", "shard"}
+"""Settings that decide how a run is computed, not what: it may go on with others."""
+
+
 class TowerSettings(Options):
     """What training of encoders needs whatever the losses: blocks, batches, rates, engine.
 
@@ -119,6 +123,9 @@ class TowerSettings(Options):
     """Of the towers."""
     device: Literal["auto", "cpu"] = "auto"
     """auto takes a GPU where there is one."""
+    shard: bool = False
+    """Of several processes each keeps a part of the weights (FSDP), for towers that do not fit on
+    one device."""
     workers: NonNegativeInt = 0
     """Processes that read items; the result does not depend on it."""
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
@@ -240,18 +247,22 @@ def fit_towers(
         ),
         rates={"x.head": head_rate, "y.head": head_rate},
         averaging=Averaging(o.ema, o.wise),
-        engine=Engine(o.precision, o.chunk, o.device, o.trackers),
+        engine=Engine(o.precision, o.chunk, o.device, o.trackers, o.shard),
         criterion=partial(_rank_of_held_out, data, towers, held, heads[0].spec.d_out)
         if len(held)
         else None,
         seed=seed,
         journal=journal,
         facts={
-            "options": o.model_dump(mode="json", exclude={"workers", "trackers", "device"}),
+            "options": o.model_dump(mode="json", exclude=HOW_ALONE),
             "encoders": [data.x.backbone.fingerprint, data.y.backbone.fingerprint],
             "data": digest(data.pools),
         },
+        blocks=[*data.x.backbone.blocks, *data.y.backbone.blocks],
     )
+    for side, head in zip((data.x, data.y), heads, strict=True):
+        # What was cut off before the trained blocks stayed where it was.
+        side.backbone.network.to(next(head.parameters()).device)
     journal.leave_out(learning.all_bad(trained.bad))
     description = card(named, data.pools, seed, journal)
     description.x_encoder, description.y_encoder = data.x.described, data.y.described

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -39,12 +39,10 @@ from setclip.training.loop import (
     make_optimiser,
     warn_of_divergence,
 )
+from setclip.training.weights import Weights, Whole
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-# Flat pieces in which gradients are summed over processes.
-BUCKET = 8_000_000
 
 
 class Objective(Protocol):
@@ -79,6 +77,8 @@ class Engine:
         precision: Of the towers: "no" computes in float32, "bf16" under autocast.
         chunk: Rows that a tower embeds at a time; None embeds a batch at once.
         device: "auto" takes a GPU where there is one.
+        shard: Each process keeps a part of the weights and of what belongs to them; with one
+            process it does nothing.
         trackers: Of accelerate, beside ``log.jsonl``: tensorboard, wandb, mlflow, trackio.
     """
 
@@ -86,6 +86,7 @@ class Engine:
     chunk: int | None = None
     device: Literal["auto", "cpu"] = "auto"
     trackers: tuple[str, ...] = ()
+    shard: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,11 +133,13 @@ def train_towers(
     journal: Journal | None = None,
     phase: str = "towers",
     facts: Mapping[str, Any] | None = None,
+    blocks: Sequence[nn.Module] = (),
 ) -> Trained:
     """Minimise an objective over those parameters of the towers that require a gradient.
 
     Args:
-        towers: What is trained, in place. Frozen parameters stay and are not in checkpoints.
+        towers: What is trained, in place; each of its children is a tower that the objective
+            calls. Frozen parameters stay and are not in checkpoints.
         objective: Losses on the embeddings of a batch.
         batches: Where batches come from, this process's part.
         schedule: How far and how fast.
@@ -151,6 +154,8 @@ def train_towers(
         phase: Name of this training in the journal.
         facts: All that decides the result besides; a checkpoint with other facts is refused, and
             the message names those that differ.
+        blocks: Parts of the towers whose weights a process holds whole at a time where
+            `engine.shard` divides them; such towers end in the memory of the host.
 
     Raises:
         ValueError: The checkpoint is damaged or of another configuration; nothing to train.
@@ -158,12 +163,12 @@ def train_towers(
     """
     journal = journal or Journal()
     accelerator = _accelerator(engine, journal)
-    towers.to(accelerator.device)
+    weights = _weights(towers, blocks, engine, accelerator)
     trained = {n: p for n, p in towers.named_parameters() if p.requires_grad}
     if not trained:
         raise ValueError("no parameter of the towers is trained: leave some blocks or heads free.")
     optimiser = _optimiser(trained, objective, schedule, rates or {})
-    run = _Run(towers, trained, objective, optimiser, averaging)
+    run = _Run(towers, trained, objective, optimiser, averaging, weights)
     path = journal.checkpoint(phase)
     known = {**asdict(schedule), **asdict(averaging), "seed": seed, **(facts or {})}
     known = json.loads(json.dumps(known, default=str))
@@ -192,10 +197,13 @@ def train_towers(
             due = run.state.step % journal.checkpoint_every == 0
             if run.state.finished or due:
                 run.share_bad()
-            if path is not None and journal.writes and (run.state.finished or due):
-                run.save(path, known)
-    accelerator.end_training()
-    return run.finish(schedule, journal, phase, selected=criterion is not None)
+                if path is not None:
+                    run.save(path, known, writes=journal.writes)
+    for tracker in accelerator.trackers:
+        tracker.finish()  # `end_training` would also part the processes, which have more to do
+    trained_so = run.finish(schedule, journal, phase, selected=criterion is not None)
+    weights.end()
+    return trained_so
 
 
 class _Run:
@@ -208,9 +216,10 @@ class _Run:
         objective: Objective,
         optimiser: Optimizer,
         averaging: Averaging,
+        weights: Weights,
     ) -> None:
         self.towers, self.trained, self.objective = towers, trained, objective
-        self.optimiser, self.averaging = optimiser, averaging
+        self.optimiser, self.averaging, self.weights = optimiser, averaging, weights
         self.learned = list(objective.parameters())
         self.state = _State()
         self.start = self._weights()
@@ -237,12 +246,12 @@ class _Run:
                 self.objective.prepare(batch),
                 chunk=engine.chunk,
                 seed=[seed, state.step],
+                scale=self.weights.scale,
             )
         state.step += 1
         values["loss"] = sum(values.values())
         parameters = list(self.trained.values())
-        sum_gradients(parameters)
-        norm = nn.utils.clip_grad_norm_([*parameters, *self.learned], schedule.max_norm)
+        norm = self.weights.settle(parameters, self.learned, schedule.max_norm)
         if not (math.isfinite(values["loss"]) and bool(torch.isfinite(norm))):
             state.diverged = state.finished = True
             self.optimiser.zero_grad()
@@ -256,9 +265,8 @@ class _Run:
         if self.averaging.ema:
             # Early on the mean is over all steps so far: a young one would remember the start.
             decay = min(self.averaging.ema, state.step / (state.step + 10))
-            with torch.no_grad():
-                for name, p in self.trained.items():
-                    self.mean[name].lerp_(p, 1 - decay)
+            for name, p in self.trained.items():
+                self.mean[name].lerp_(self.weights.part(p), 1 - decay)
         return values
 
     def evaluate(self, criterion: Callable[[], float | Mapping[str, float]]) -> dict[str, float]:
@@ -281,24 +289,36 @@ class _Run:
         self.best = {n: t.clone() for n, t in (self.mean or self._weights()).items()}
         self.best_buffers = self._buffers()
 
-    def save(self, path: Path, known: dict[str, Any]) -> None:
-        """Write all that the run needs to go on."""
-        slots, optimiser = flatten_optimiser(self.optimiser)
-        parts: dict[str, dict[str, Tensor]] = {
-            "weights": self._weights(),
-            "start": self.start,
-            "best": self.best,
+    def save(self, path: Path, known: dict[str, Any], *, writes: bool) -> None:
+        """Write all that the run needs to go on, whole: any number of processes may do so.
+
+        Every process calls it, one writes.
+        """
+        slots, groups = flatten_optimiser(self.optimiser)
+        tensors: dict[str, Tensor] = {}
+        for name, t, like in self._state_tensors(slots):
+            whole = self.weights.whole(t, like)
+            if writes:
+                tensors[name] = whole.cpu()
+        if writes:
+            facts = {"state": asdict(self.state), "slots": groups, "known": known}
+            save_state(path, tensors, facts)
+
+    def _state_tensors(self, slots: dict[str, Tensor]) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """What a checkpoint holds: name, what this process has of it, and what lies like it."""
+        parts = {"weights": self._weights(), "start": self.start, "best": self.best}
+        for part, named in {**parts, "mean": self.mean}.items():
+            for name, t in named.items():
+                yield f"{part}/{name}", t, self.trained[name]
+        others: dict[str, dict[str, Tensor]] = {
             "best_buffers": self.best_buffers,
-            "mean": self.mean,
             "buffers": dict(self.towers.named_buffers()),
             "learned": {str(i): p.detach() for i, p in enumerate(self.learned)},
             "optimiser": slots,
         }
-        tensors = {
-            f"{part}/{n}": t.cpu() for part, named in parts.items() for n, t in named.items()
-        }
-        facts = {"state": asdict(self.state), "slots": optimiser, "known": known}
-        save_state(path, tensors, facts)
+        for part, named in others.items():
+            for name, t in named.items():
+                yield f"{part}/{name}", t, t
 
     def resume(self, path: Path, known: dict[str, Any]) -> None:
         """Put back what :meth:`save` wrote.
@@ -322,6 +342,10 @@ class _Run:
         parts: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             part, rest = name.split("/", 1)
+            if part in ("weights", "start", "best", "mean"):
+                tensor = self.weights.part(self.weights.divided(tensor, self.trained[rest]))
+            elif part == "optimiser":
+                tensor = self.weights.divided(tensor, self._numbered(int(rest.split(".")[0])))
             parts.setdefault(part, {})[rest] = tensor.to(device)
         self._put(parts["weights"])
         self.start, self.best = parts["start"], parts["best"]
@@ -353,7 +377,8 @@ class _Run:
         if wise < 1:
             with torch.no_grad():
                 for name, p in self.trained.items():
-                    p.copy_(torch.lerp(self.start[name], p, wise))
+                    own = self.weights.part(p)
+                    own.copy_(torch.lerp(self.start[name], own, wise))
         self.towers.eval()
         bad = tuple(BadItem(**item) for item in state.bad)
         step, best = (
@@ -373,7 +398,7 @@ class _Run:
         self.state.bad = list(known.values())
 
     def _weights(self) -> dict[str, Tensor]:
-        return {name: p.detach().clone() for name, p in self.trained.items()}
+        return {name: self.weights.part(p).clone() for name, p in self.trained.items()}
 
     def _buffers(self) -> dict[str, Tensor]:
         return {name: buffer.clone() for name, buffer in self.towers.named_buffers()}
@@ -381,36 +406,26 @@ class _Run:
     def _put(self, weights: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
             for name, p in self.trained.items():
-                p.copy_(weights[name])
+                self.weights.part(p).copy_(weights[name])
+
+    def _numbered(self, number: int) -> Tensor:
+        """A parameter by its number in the optimiser's state."""
+        found: Tensor = [p for group in self.optimiser.param_groups for p in group["params"]][
+            number
+        ]
+        return found
 
 
-def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Sum gradients over processes, in a few large pieces; one without a gradient counts as zero.
+def _weights(
+    towers: nn.Module, blocks: Sequence[nn.Module], engine: Engine, accelerator: Accelerator
+) -> Weights:
+    """Bring the weights to where they are trained."""
+    if engine.shard and world_size() > 1:
+        from setclip.training.shards import Shards
 
-    Not `DistributedDataParallel`: a step has several forward and backward passes of two towers, of
-    which any may be missing on some process, and a mean where the sum is wanted.
-    """
-    if world_size() == 1:
-        return
-    bucket: list[Tensor] = []
-    for p in parameters:
-        if p.grad is None:
-            p.grad = torch.zeros_like(p)
-        bucket.append(p.grad)
-        if sum(g.numel() for g in bucket) >= BUCKET:
-            _sum_bucket(bucket)
-            bucket = []
-    _sum_bucket(bucket)
-
-
-def _sum_bucket(gradients: list[Tensor]) -> None:
-    if not gradients:
-        return
-    flat = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(flat)
-    sizes = [g.numel() for g in gradients]
-    for g, summed in zip(gradients, torch.split(flat, sizes), strict=True):
-        g.copy_(summed.view_as(g))
+        return Shards(towers, blocks, accelerator.device)
+    towers.to(accelerator.device)
+    return Whole()
 
 
 def _checked(
