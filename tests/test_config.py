@@ -370,6 +370,14 @@ def test_only_what_decides_the_weights_counts_as_changed(tmp_path):
         assert changed_fields(load_config(path, [different]), config)
 
 
+def test_how_a_run_of_encoders_is_computed_does_not_count_as_changed(tmp_path):
+    config = load_config(write(tmp_path), ["method=towers"])
+    for same in ("method.shard=true", "method.workers=3", "method.device=cpu"):
+        assert changed_fields(load_config(write(tmp_path), ["method=towers", same]), config) == {}
+    chunked = load_config(write(tmp_path), ["method=towers", "method.chunk=8"])
+    assert list(changed_fields(chunked, config)) == ["method.chunk"]
+
+
 def test_changed_fields_are_dotted_with_old_and_new(tmp_path):
     path = write(tmp_path)
     changed = changed_fields(

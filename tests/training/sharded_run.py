@@ -119,8 +119,8 @@ def train(
     )
 
     def criterion() -> float:
-        z = [towers[n]({"v": collate(list(source.array))["v"]}) for n, source in zip("xy", pairs)]
-        return -float((z[0] * z[1]).sum())
+        x, y = (towers[n](collate(list(p.array))) for n, p in zip("xy", pairs, strict=True))
+        return -float((x * y).sum())
 
     journal = Journal(folder, checkpoint_every=2)
     log = journal.log
@@ -169,7 +169,7 @@ def member(number: int, folder: Path) -> None:
         init_method=f"file://{folder}/meeting",
         rank=number,
         world_size=2,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=120),
     )
     found: dict[str, Tensor] = {}
     for case in CASES:

@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(240)
+        process.join(600)
     assert [process.exitcode for process in processes] == [0, 0]
     return path
 

@@ -30,15 +30,16 @@ encoders:
   x: {{kind: module, target: "tiny_encoders:pictures", modality: image, size: 16}}
   y: {{kind: module, target: "tiny_encoders:texts", modality: text}}
 method: {{kind: towers, start: cca, x_blocks: 1, y_blocks: 1, steps: 6, batch: 16, batch_pairs: 12,
-  weight_ssl: 0, augment: false, head_rate: 1.0, lr: 0.003, device: cpu}}
+  weight_ssl: 0, augment: false, head_rate: 1.0, lr: 0.003, device: cpu, shard: {shard}}}
 report: false
 output: {output}
 """
 
 
-def written(folder: Path, name: str) -> Path:
+def written(folder: Path, name: str, *, shard: bool = False) -> Path:
     config = folder / f"{name}.yaml"
-    config.write_text(CONFIG.format(folder=folder, output=folder / name))
+    text = CONFIG.format(folder=folder, output=folder / name, shard=str(shard).lower())
+    config.write_text(text)
     return config
 
 
@@ -48,10 +49,10 @@ def fit_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder / "one"
 
 
-def fit_together(folder: Path) -> Path:
+def fit_together(folder: Path, *, shard: bool) -> Path:
     together = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     program = str(Path(sys.executable).parent / "setclip")
-    command = [sys.executable, *together, program, "fit", str(written(folder, "two"))]
+    command = [sys.executable, *together, program, "fit", str(written(folder, "two", shard=shard))]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": paths, "SETCLIP_CACHE": str(folder / "cache")}
     environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -75,8 +76,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_two_processes_make_the_run_of_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = fit_alone(folder, monkeypatch), fit_together(folder)
+@pytest.mark.parametrize("shard", [False, True])
+def test_two_processes_make_the_run_of_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, shard: bool
+) -> None:
+    one, two = fit_alone(folder, monkeypatch), fit_together(folder, shard=shard)
     alone, together = (load_file(run / "model.safetensors") for run in (one, two))
     assert alone.keys() == together.keys()
     for name, tensor in alone.items():

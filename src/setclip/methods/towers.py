@@ -59,18 +59,16 @@ PAPER: dict[str, Any] = {
 }
 
 
-HOW_ALONE = {"workers", "trackers", "device", "shard"}
-"""Settings that decide how a run is computed, not what: it may go on with others."""
-
-
 class TowerSettings(Options):
     """What training of encoders needs whatever the losses: blocks, batches, rates, engine.
 
     Attributes:
         trains_encoders: Such a method takes raw items and gives a model that does.
+        how_alone: Fields that decide how a run is computed, not what: it may go on with others.
     """
 
     trains_encoders: ClassVar[bool] = True
+    how_alone: ClassVar[frozenset[str]] = frozenset({"workers", "trackers", "device", "shard"})
 
     x_blocks: NonNegativeInt | Literal["all"] = 2
     """Last blocks of the x encoder that learn."""
@@ -254,7 +252,7 @@ def fit_towers(
         seed=seed,
         journal=journal,
         facts={
-            "options": o.model_dump(mode="json", exclude=HOW_ALONE),
+            "options": o.model_dump(mode="json", exclude=set(o.how_alone)),
             "encoders": [data.x.backbone.fingerprint, data.y.backbone.fingerprint],
             "data": digest(data.pools),
         },
