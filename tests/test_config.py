@@ -418,7 +418,7 @@ def both(modality, encoder):
 
 def test_every_bundled_encoder_can_be_chosen_by_its_name():
     of_pictures_and_texts = {e.name for e in (EfficientNetLite0, MiniLM, BgeSmall)}
-    assert of_pictures_and_texts | {"composition"} == set(encoders.NAMES)
+    assert of_pictures_and_texts | {"composition", "proteinmpnn"} == set(encoders.NAMES)
     for encoder in (EfficientNetLite0, MiniLM, BgeSmall):
         config = both(encoder.modality, encoder.name)
         assert kinds(config) == {"x": encoder.name, "y": encoder.name}

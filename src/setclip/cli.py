@@ -219,6 +219,71 @@ def suggest(
 
 
 @app.command()
+def downstream(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="Encoders: a run's folder, with #sequence behind it its other side, or options as "
+            "'{kind: cdconv}'; LABEL=… names one, {seed} in it is the seed."
+        ),
+    ],
+    task: Annotated[
+        str, typer.Option(help="fold, reaction, ec, go-mf, go-bp, go-cc; with commas.")
+    ] = "fold",
+    data: Annotated[
+        str, typer.Option(help="protein-chains, proteins, or the folder of a released set.")
+    ] = "protein-chains",
+    labels: Annotated[str, typer.Option(help="Shares of the labels, with commas.")] = "1.0",
+    seeds: Annotated[str, typer.Option(help="How many; or which, with commas.")] = "1",
+    ways: Annotated[
+        str,
+        typer.Option(
+            help="probe, knn, finetune, sequence-to-structure, structure-to-sequence; with commas."
+        ),
+    ] = "probe,knn",
+    baseline: Annotated[str, typer.Option(help="Label to compare with; the last one.")] = "",
+    split: Annotated[
+        str | None, typer.Option(help="Of a set of chains: by superfamily or by cluster.")
+    ] = None,
+    split_seed: Annotated[int | None, typer.Option(help="One split for all seeds.")] = None,
+    max_residues: Annotated[
+        int | None, typer.Option(min=1, help="Leave out longer chains of a set of chains.")
+    ] = None,
+    least: Annotated[
+        int | None, typer.Option(min=1, help="Leave out classes with fewer chains.")
+    ] = None,
+    finetune: Annotated[
+        str, typer.Option(help="How encoders learn, for instance '{steps: 800, lr: 3e-4}'.")
+    ] = "{}",
+    output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs/downstream"),
+    fresh: Annotated[bool, typer.Option(help="Measure again what is already there.")] = False,
+) -> None:
+    """Ask encoders of proteins about fold, reaction, EC and GO: probes, k-NN, fine-tuning."""
+    from setclip.downstream.run import comparison_of, run_downstream
+    from setclip.downstream.table import to_rich
+
+    which = _seeds(seeds) or 1
+    comparison = comparison_of(
+        models,
+        tasks=_words(task),
+        data=data,
+        labels=_words(labels),
+        seeds=which if isinstance(which, list) else list(range(which)),
+        ways=_words(ways),
+        baseline=baseline,
+        split=split,
+        split_seed=split_seed,
+        max_residues=max_residues,
+        least=least,
+        finetune=finetune,
+    )
+    found = run_downstream(comparison, output, fresh=fresh, progress=True, say=out.print)
+    for table in to_rich(found, baseline=comparison.compared_with):
+        out.print(table)
+    out.print(f"Results: {output / 'comparison.json'}")
+
+
+@app.command()
 def check(
     config: ConfigPath,
     overrides: Overrides = None,

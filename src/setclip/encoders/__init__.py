@@ -54,11 +54,18 @@ def _composition() -> Encoder:
     return Composition()
 
 
+def _proteinmpnn() -> Encoder:
+    from setclip.encoders.proteinmpnn import ProteinMPNN
+
+    return ProteinMPNN()
+
+
 _MAKERS: dict[str, Callable[[], Encoder]] = {
     "efficientnet-lite0": _efficientnet_lite0,
     "minilm-l6": _minilm,
     "bge-small": _bge_small,
     "composition": _composition,
+    "proteinmpnn": _proteinmpnn,
 }
 NAMES = tuple(_MAKERS)
 

@@ -16,6 +16,7 @@ from setclip.encoders.protein_options import (
     ESM2,
     CDConvOptions,
     CompositionOptions,
+    ProteinMPNNOptions,
     ProteinTransformer,
 )
 from setclip.encoders.sentence_transformers import SentenceTransformers
@@ -34,6 +35,7 @@ AnyOptions = Annotated[
     | Torchvision
     | Module
     | CompositionOptions
+    | ProteinMPNNOptions
     | ProteinTransformer
     | ESM2
     | CDConvOptions,

@@ -47,6 +47,24 @@ class CompositionOptions(_OwnPooling):
         )
 
 
+class ProteinMPNNOptions(_OwnPooling):
+    """ProteinMPNN's encoder of backbones, frozen: it does not see what the residues are."""
+
+    kind: Literal["proteinmpnn"]
+
+    @property
+    def reads(self) -> Literal["structure"]:
+        """Structures."""
+        return "structure"
+
+    def open(self) -> Backbone:
+        """Refuse: it is there for features."""
+        raise ValueError(
+            "proteinmpnn gives features and is not trained: give the method an encoder of "
+            "structures that is, for instance `y: cdconv`."
+        )
+
+
 class ProteinTransformer(_OwnPooling):
     """A small transformer of sequences, with weights of your own or random ones."""
 

@@ -1,0 +1,1 @@
+"""What encoders of proteins are good for: fold, reaction, EC and GO, asked in several ways."""
