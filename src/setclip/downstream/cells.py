@@ -108,7 +108,7 @@ def measure(cell: Cell, folder: Path, *, fresh: bool = False, progress: bool = F
     answer = ask(
         cell.way, cell.asked, cell.task, options=cell.options, seed=cell.seed, journal=journal
     )
-    seconds = time.process_time() - started
+    seconds = round(time.process_time() - started, 2)
     _write(path, cell, answer, seconds, journal.notes)
     # The log stays; a checkpoint is several times the encoder.
     shutil.rmtree(training / "checkpoints", ignore_errors=True)
@@ -139,7 +139,7 @@ def _write(path: Path, cell: Cell, answer: Answer, seconds: float, notes: list[s
             "values": {test: round(answer.value(test), 3) for test in cell.task.tests},
             "chosen": answer.setting,
             "notes": notes,
-            "seconds": round(seconds, 2),
+            "seconds": seconds,
         },
     )
 

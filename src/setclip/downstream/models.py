@@ -37,7 +37,8 @@ class Asked:
         fresh: A copy to train, batch norms and all; None where there is nothing to train.
         tower: From its features into the shared space of its run; None without a run.
         partner: The encoder of the other modality in the same run; None without.
-        aligned_on: Data set and seed of the run, None without: its training part is no test.
+        aligned_on: Data set, seed and test fraction of the run, whose training part it has seen;
+            None without.
     """
 
     reads: Reads
@@ -46,7 +47,7 @@ class Asked:
     fresh: Callable[[], Backbone] | None
     tower: Tower | None = None
     partner: Asked | None = None
-    aligned_on: tuple[str, int] | None = None
+    aligned_on: tuple[str, int, float] | None = None
 
     def features(self, items: Sequence[Any], *, progress: bool = False) -> FloatArray:
         """Features of items through the feature cache. Shape [n, dim].
@@ -178,13 +179,15 @@ def _trainable(options: EncoderOptions) -> EncoderOptions:
     return parsed({**options.model_dump(), "train_norms": True})
 
 
-def _data_of(folder: Path) -> tuple[str, int] | None:
-    """Data set and seed of a run, where its config is there."""
+def _data_of(folder: Path) -> tuple[str, int, float] | None:
+    """Data set, seed and test fraction of a run, where its config is there."""
     path = folder / "config.json"
     if not path.is_file():
         return None
     config = json.loads(path.read_text(encoding="utf-8"))
-    return str(config["data"].get("name", config["data"]["kind"])), int(config["seed"])
+    data = config["data"]
+    name = str(data.get("name", data["kind"]))
+    return name, int(config["seed"]), float(data.get("test_fraction") or 0)
 
 
 NOTHING_TO_TRAIN = frozenset({"composition", "proteinmpnn"})

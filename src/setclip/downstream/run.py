@@ -27,7 +27,7 @@ from setclip.downstream.cells import Cell, Result, measure
 from setclip.downstream.finetune import FineTuning
 from setclip.downstream.models import Asked, open_model
 from setclip.downstream.table import Line, lines
-from setclip.downstream.tasks import SplitBy, Task, TaskName, make_task, read_task
+from setclip.downstream.tasks import TEST_FRACTION, SplitBy, Task, TaskName, make_task, read_task
 from setclip.downstream.ways import Way
 from setclip.suggest import nearest
 
@@ -191,12 +191,7 @@ def cells(
         for seed in comparison.seeds:
             task = comparison.task(name, seed)
             once(str(task))
-            if task.bad:
-                listed = [
-                    BadItem(i + 1, name, bad.item, bad.reason) for i, bad in enumerate(task.bad)
-                ]
-                write_bad_items(output / f"{name}-bad_items.jsonl", listed)
-                once(f"{len(task.bad):,} chains cannot be used: {output / name}-bad_items.jsonl")
+            once(_listed(task, output))
             for label, described in comparison.models.items():
                 if (label, seed) not in opened:
                     opened[label, seed] = open_model(described, seed=seed)
@@ -209,6 +204,16 @@ def cells(
                             yield Cell(few, share, label, asked, way, seed, comparison.finetune)
                         else:
                             once(f"{label} cannot be asked by {way}.")
+
+
+def _listed(task: Task, output: Path) -> str:
+    """Writes down the chains that cannot be used, if any, and says where."""
+    if not task.bad:
+        return ""
+    path = output / f"{task.name}-bad_items.jsonl"
+    bad = [BadItem(i + 1, task.name, one.item, one.reason) for i, one in enumerate(task.bad)]
+    write_bad_items(path, bad)
+    return f"Chains that cannot be used: {len(bad):,}, listed in {path}"
 
 
 def _can(asked: Asked, way: Way) -> bool:
@@ -224,9 +229,10 @@ def _seen(label: str, asked: Asked, comparison: Comparison, task: Task, seed: in
     if asked.aligned_on is None or comparison.data not in SETS:
         return ""
     split_seed = seed if comparison.split_seed is None else comparison.split_seed
-    if asked.aligned_on == (comparison.data, split_seed) and "superfamily" in task.source:
+    held_out = (comparison.data, split_seed, TEST_FRACTION)
+    if asked.aligned_on == held_out and "superfamily" in task.source:
         return ""
-    data, own = asked.aligned_on
+    data, own, _ = asked.aligned_on
     return (
         f"{label} was aligned on {data} with seed {own}, and may have seen test chains of "
         f"{task.name} with seed {seed}, without their labels."

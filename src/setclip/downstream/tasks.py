@@ -38,6 +38,9 @@ TASKS: tuple[TaskName, ...] = get_args(TaskName)
 SINGLE: tuple[TaskName, ...] = ("fold", "reaction")
 """Tasks with one class a chain; the others have any number of terms."""
 
+TEST_FRACTION = 0.25
+"""What the benchmark, the demo and `configs/protein.yaml` hold out."""
+
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -223,7 +226,7 @@ def make_task(
     split: SplitBy | None = None,
     max_residues: int | None = None,
     least: int | None = None,
-    test_fraction: float = 0.25,
+    test_fraction: float = TEST_FRACTION,
     validation: float = 0.1,
     seed: int = 0,
 ) -> Task:
@@ -234,9 +237,10 @@ def make_task(
     no chain of the training part has are left out, and chains without class with them.
 
     Split by superfamily, the test superfamilies are those that `setclip fit`, `bench` and
-    `demo-protein` hold out of this set with the same seed and fraction, so that no encoder aligned
-    there has seen a test chain. Split by cluster, no test chain has a relative of 35 % identity or
-    more in training, but superfamilies, and what an encoder was aligned on, may be on both sides.
+    `demo-protein` hold out of this set with the same seed and `test_fraction`, so that no encoder
+    aligned there has seen a test chain. Split by cluster, no test chain has a relative of 35 %
+    identity or more in training, but superfamilies, and what an encoder was aligned on, may be on
+    both sides.
 
     Args:
         chains: With CATH, EC and GO.
