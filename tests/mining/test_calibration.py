@@ -44,11 +44,17 @@ def planted(n, *, noise, pairs, overlap, seed=0):
     return pools, x_rows, y_rows
 
 
+def proposed(pools, per_item):
+    model = METHOD.fit(pools)
+    zx, zy = model.encode_x(pools.x_pool), model.encode_y(pools.y_pool)
+    return propose(zx, zy, pools, per_item=per_item)
+
+
 @pytest.mark.parametrize("overlap", [1.0, 0.5])
 def test_probabilities_are_frequencies(overlap):
     pools, x_rows, y_rows = planted(3600, noise=0.8, pairs=1200, overlap=overlap)
     trial = run_trial(METHOD, pools, per_item=2, folds=5, seed=0, say=lambda _: None)
-    found = propose(METHOD.fit(pools), pools, per_item=2)
+    found = proposed(pools, per_item=2)
     right = x_rows[found.x] == y_rows[found.y]
     chance = calibrate(trial, coverage=overlap)(found)
     assert 0.1 < right.mean() < 0.6
@@ -62,7 +68,7 @@ def test_the_coverage_is_found_from_the_scores():
     for overlap in (0.0, 0.4, 1.0):
         pools, *_ = planted(1400, noise=0.3, pairs=400, overlap=overlap)
         trial = run_trial(METHOD, pools, per_item=1, folds=5, seed=0, say=lambda _: None)
-        share, error = estimate_coverage(trial, propose(METHOD.fit(pools), pools, per_item=1))
+        share, error = estimate_coverage(trial, proposed(pools, per_item=1))
         assert error < 0.1
         assert abs(share - overlap) < 2.5 * error
 
@@ -122,7 +128,7 @@ def test_inside_sets_matches_stay_inside():
     # Each held-out pair joined three sets, of which a third may be held out with it.
     assert len(trial.hits) == 30 * 3 * 2
     assert trial.hits[::2].mean() > 0.5
-    found = propose(METHOD.fit(pools), pools, per_item=2)
+    found = proposed(pools, per_item=2)
     assert (sets[found.x] == sets[found.y]).all()
     assert (found.x == found.y)[found.rank == 1].mean() > 0.5
     assert calibrate(trial, coverage=1.0)(found).max() > 0.5

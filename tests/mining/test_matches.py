@@ -1,17 +1,18 @@
 """Mining a run: the files it writes, what it says of them, and how it fails."""
 
 import csv
-import json
 
 import numpy as np
 import pytest
+import tiny_encoders
 from tiny import few_emoji, write_arrays
 
 from setclip.config import parse_config
 from setclip.data import material as material_module
-from setclip.data.material import Shown
+from setclip.data.material import Shown, load_material
 from setclip.mining import mine_run
 from setclip.mining.review import ReviewRow, review_page
+from setclip.model import AlignedModel
 from setclip.run import run_fit
 
 
@@ -128,9 +129,47 @@ def test_an_item_with_a_file_is_saved_by_its_path(tmp_path):
     assert "<b>–</b>" in page
 
 
-def test_a_run_that_trained_encoders_is_sent_to_a_frozen_one(tmp_path):
-    folder = fitted(tmp_path)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "method": {"kind": "towers"}}))
-    with pytest.raises(ValueError, match="trains encoders, and this fits the method again"):
-        mine_run(folder)
+def trained_run(tmp_path, monkeypatch, *, held_out):
+    """A run of towers; its model is handed over: a file may not say to run somebody's module."""
+    monkeypatch.setenv("SETCLIP_CACHE", str(tmp_path / "cache"))
+    x, y = tiny_encoders.items(90)
+    lines = ["picture,text,split"]
+    for i, (picture, text) in enumerate(zip(x, y, strict=True)):
+        (tmp_path / f"{i}.png").write_bytes(picture)
+        unpaired = [f"{i}.png,,train", f",{text},train"]
+        part = "test" if i >= 90 - held_out else "train"
+        lines += unpaired if i < 30 else [f"{i}.png,{text},{part}"]
+    (tmp_path / "items.csv").write_text("\n".join(lines) + "\n")
+    data = {"kind": "manifest", "path": str(tmp_path / "items.csv"), "split_column": "split"}
+    data["x"] = {"column": "picture", "modality": "image"}
+    data["y"] = {"column": "text", "modality": "text"}
+    method = {"kind": "clip-towers", "start": "cca", "steps": 2, "device": "cpu"}
+    config = parse_config(
+        {
+            "data": data,
+            "encoders": {"x": tiny_encoders.X, "y": tiny_encoders.Y},
+            "method": method,
+            "output": str(tmp_path / "run"),
+            "report": False,
+        }
+    )
+    run_fit(config, say=lambda _: None)
+    model = config.method.fit(load_material(config).pools, seed=config.seed)
+    monkeypatch.setattr(AlignedModel, "load", lambda folder: model)
+    return tmp_path / "run"
+
+
+def test_a_run_that_trained_encoders_is_calibrated_on_its_test(tmp_path, monkeypatch):
+    folder = trained_run(tmp_path, monkeypatch, held_out=25)
+    found, rows = mined(folder, per_item=2, coverage=1.0)
+    assert len(rows) == 30 * 2
+    assert "Calibrated on the 25 pairs of the run's test" in found.notes[0]
+    right = found.candidates.x == found.candidates.y
+    assert found.probability.sum() == pytest.approx(right.sum(), abs=6)
+
+
+def test_without_a_test_a_run_that_trained_encoders_gives_an_order(tmp_path, monkeypatch):
+    found, rows = mined(trained_run(tmp_path, monkeypatch, held_out=4))
+    assert found.probability is None
+    assert "4 test pairs are too few" in found.notes[0]
+    assert len(rows) == 30 * 3

@@ -127,6 +127,15 @@ class Pools:
             Examples(self.y_pairs, items.y_pairs if items else ()),
         )
 
+    @property
+    def unpaired(self) -> tuple[Examples, Examples]:
+        """Both pools."""
+        items = self.items
+        return (
+            Examples(self.x_pool, items.x_pool if items else ()),
+            Examples(self.y_pool, items.y_pool if items else ()),
+        )
+
     def all_x(self) -> FloatArray:
         """Every x there is, pairs first. Shape [p + n, d_x]."""
         return np.concatenate([self.x_pairs, self.x_pool])

@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from setclip.data.atomic import write_text
 from setclip.data.material import Material, load_material
-from setclip.data.pools import Pools
+from setclip.data.pools import FloatArray, Pools
 from setclip.methods import Method
 from setclip.mining.calibration import FEWEST_HELD_OUT, Trial, calibrate, estimate_coverage
 from setclip.mining.candidates import Candidates
 from setclip.mining.labelling import item_name
 from setclip.mining.review import ReviewRow, review_page
-from setclip.mining.trial import Say, propose, require_frozen, run_trial
+from setclip.mining.trial import Say, propose, run_trial, trial_on_test
 from setclip.model import AlignedModel
 from setclip.run import run_config
 
@@ -61,6 +61,9 @@ def mine_run(
 ) -> Mined:
     """Propose matches among the pools of a run and write ``matches.csv`` and ``matches.html``.
 
+    Probabilities are calibrated by fitting the method again without parts of the pairs; one that
+    trains encoders is not fitted again, and the run's test takes their place.
+
     Args:
         folder: A run that has ended.
         coverage: Share of the x whose partner is among the y, above 0 to 1. None estimates it from
@@ -77,7 +80,6 @@ def mine_run(
     """
     _check(coverage, per_item, folds)
     config = run_config(folder)
-    require_frozen(config.method)
     model = AlignedModel.load(folder)
     material = load_material(config, progress=progress)
     pools = material.pools
@@ -86,10 +88,15 @@ def mine_run(
             f"{folder} has pools of {len(pools.x_pool):,} x and {len(pools.y_pool):,} y: matches "
             "are sought between items without a known partner, of which both sides need some."
         )
-    found = propose(model, pools, per_item=per_item)
-    probability, notes = _probabilities(
-        config.method, pools, found, coverage, per_item, folds, config.seed, say
-    )
+    x_pool, y_pool = pools.unpaired
+    pool = model.encode_x(x_pool), model.encode_y(y_pool)
+    found = propose(*pool, pools, per_item=per_item)
+    if getattr(config.method, "trains_encoders", False):
+        trial, about = _by_test(model, material, pool, per_item, config.seed)
+    else:
+        trial, about = _by_folds(config.method, pools, per_item, folds, config.seed, say)
+    probability, notes = _probabilities(trial, found, coverage, in_sets=len(pools.shared_sets) > 0)
+    notes = [about, *notes]
     # Isotonic probabilities come in steps: inside a step the margin decides.
     order = np.lexsort(
         (-found.margin, np.zeros(len(found)) if probability is None else -probability)
@@ -113,29 +120,52 @@ def _check(coverage: float | None, per_item: int, folds: int) -> None:
             raise ValueError(f"{name} is {value}: give {least} or more.")
 
 
-def _probabilities(
-    method: Method,
-    pools: Pools,
-    found: Candidates,
-    coverage: float | None,
-    per_item: int,
-    folds: int,
-    seed: int,
-    say: Say,
-) -> tuple[npt.NDArray[np.float64] | None, list[str]]:
+def _by_folds(
+    method: Method, pools: Pools, per_item: int, folds: int, seed: int, say: Say
+) -> tuple[Trial | None, str]:
+    """A trial by fits without some of the pairs, and what to tell of it."""
     if pools.n_pairs < FEWEST_HELD_OUT:
-        return None, [
+        return None, (
             f"No probability: {pools.n_pairs} pairs are too few to calibrate by, "
             f"{FEWEST_HELD_OUT} or more would do. The order is by margin."
-        ]
+        )
     trial = run_trial(method, pools, per_item=per_item, folds=folds, seed=seed, say=say)
-    share, why = _coverage(coverage, trial, found, in_sets=len(pools.shared_sets) > 0)
-    calibration = calibrate(trial, coverage=share)
-    about = (
+    return trial, (
         f"Calibrated on {trial.pairs:,} held-out pairs in {folds} folds; each fold's model saw "
         "fewer pairs than the run's, so the probabilities are a little low."
     )
-    return calibration(found), [about, why]
+
+
+def _by_test(
+    model: AlignedModel,
+    material: Material,
+    pool: tuple[FloatArray, FloatArray],
+    per_item: int,
+    seed: int,
+) -> tuple[Trial | None, str]:
+    """A trial on the run's test, which its model was not trained on, and what to tell of it."""
+    count = len(material.x_test)
+    if count < FEWEST_HELD_OUT:
+        return None, (
+            f"No probability: a run that trained encoders is calibrated on its test, and {count} "
+            f"test pairs are too few, {FEWEST_HELD_OUT} or more would do (data.test_fraction). "
+            "The order is by margin."
+        )
+    test = material.test_x, material.test_y
+    trial = trial_on_test(model, test, pool, material.pools, per_item=per_item, seed=seed)
+    return trial, (
+        f"Calibrated on the {count:,} pairs of the run's test. Where near-duplicates of the test "
+        "were kept out of the pools, it is a little easier than the pools are among themselves."
+    )
+
+
+def _probabilities(
+    trial: Trial | None, found: Candidates, coverage: float | None, *, in_sets: bool
+) -> tuple[npt.NDArray[np.float64] | None, list[str]]:
+    if trial is None:
+        return None, []
+    share, why = _coverage(coverage, trial, found, in_sets=in_sets)
+    return calibrate(trial, coverage=share)(found), [why]
 
 
 def _coverage(

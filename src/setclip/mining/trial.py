@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from setclip.data.pools import FloatArray, IntArray, Pools
+from setclip.data.pools import Examples, FloatArray, IntArray, Pools
 from setclip.methods import Method
 from setclip.methods.tuning import make_folds
 from setclip.mining.calibration import Trial
@@ -36,32 +36,18 @@ def blocks_of(pools: Pools) -> list[Block]:
     ]
 
 
-def propose(model: AlignedModel, pools: Pools, *, per_item: int) -> Candidates:
+def propose(zx: FloatArray, zy: FloatArray, pools: Pools, *, per_item: int) -> Candidates:
     """Candidates among the pools; where there are sets, only inside them.
 
     Args:
-        model: The fitted model.
+        zx: The x pool in the shared space.
+        zy: The y pool in the shared space.
         pools: With items on both sides.
         per_item: Candidates for each x.
     """
-    zx, zy = model.encode_x(pools.x_pool), model.encode_y(pools.y_pool)
     hubs = hubness(zx, zy)
     blocks = blocks_of(pools)
     return join([_inside(block, zx, zy, hubs, per_item) for block in blocks])
-
-
-def require_frozen(method: Method) -> None:
-    """Refuse methods whose refits would train encoders.
-
-    Raises:
-        ValueError: The method trains encoders.
-    """
-    if getattr(method, "trains_encoders", False):
-        raise ValueError(
-            f"the run's method, {method.kind}, trains encoders, and this fits the method again "
-            "without parts of the pairs, each time for as long as the run took. Fit the same data "
-            "with `method: auto` into another folder, and use that run."
-        )
 
 
 def run_trial(
@@ -95,6 +81,34 @@ def run_trial(
             absent.append(gone)
         held += n
     return Trial(join(present), np.concatenate(hits), join(absent), held)
+
+
+def trial_on_test(
+    model: AlignedModel,
+    test: tuple[Examples, Examples],
+    pool: tuple[FloatArray, FloatArray],
+    pools: Pools,
+    *,
+    per_item: int,
+    seed: int,
+) -> Trial:
+    """Propose partners for pairs that a model was not trained on, and see which are right.
+
+    Args:
+        model: The fitted model.
+        test: Both sides of these pairs.
+        pool: The pools in the shared space.
+        pools: What the model was fitted on.
+        per_item: Candidates for each x.
+        seed: Of the sets that a pair joins.
+    """
+    n = len(test[0])
+    zx = np.concatenate([model.encode_x(test[0]), pool[0]])
+    zy = np.concatenate([model.encode_y(test[1]), pool[1]])
+    rng = np.random.default_rng(seed)
+    present, absent = map(list, zip(*_put_back(pools, n, zx, zy, per_item, rng), strict=True))
+    there = join(present)
+    return Trial(there, there.x == there.y, join(absent), n)
 
 
 def _put_back(
