@@ -236,6 +236,8 @@ class AlignedModel:
 
     def _encode_raw(self, backbone: Backbone, tower: Tower, items: list[Any]) -> FloatArray:
         """Through the trained encoder; of an item with several captions the mean direction."""
+        from setclip.encoders.backbone import on_device
+
         several = [item if isinstance(item, tuple) else (item,) for item in items]
         flat = [caption for captions in several for caption in captions]
         network = backbone.network.eval()
@@ -244,7 +246,7 @@ class AlignedModel:
         with torch.inference_mode():
             for start in range(0, len(flat), ITEMS_AT_A_TIME):
                 read = [backbone.prepare(item) for item in flat[start : start + ITEMS_AT_A_TIME]]
-                collated = {k: t.to(device) for k, t in backbone.collate(read).items()}
+                collated = on_device(backbone.collate(read), device)
                 parts.append(tower(network(collated)).float().cpu())
         z = torch.cat(parts)
         owner = torch.repeat_interleave(torch.tensor([len(captions) for captions in several]))

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any
 from setclip.encoders.protocol import Item, Modality
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 Collated = dict[str, "Tensor"]
 """Tensors by name, each with one row an item: what a network takes."""
+
+
+def on_device(collated: Collated, device: torch.device) -> Collated:
+    """The same tensors where a network computes, those of pinned memory while it goes on."""
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in collated.items()}
 
 
 @dataclass(frozen=True, eq=False)

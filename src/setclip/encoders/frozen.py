@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from setclip.encoders.backbone import Backbone
+from setclip.encoders.backbone import Backbone, on_device
 from setclip.encoders.protocol import FloatArray, Item, Modality, encode_all
 
 
@@ -53,8 +53,8 @@ class Frozen:
             for start in range(0, len(prepared), self.batch_size):
                 rows = slice(start, start + self.batch_size)
                 collated = self.backbone.collate(prepared[rows])
-                moved = {name: tensor.to(self.device) for name, tensor in collated.items()}
-                features[rows] = self.backbone.network(moved).float().cpu().numpy()
+                made = self.backbone.network(on_device(collated, self.device))
+                features[rows] = made.float().cpu().numpy()
         return features
 
     def encode(self, items: Sequence[Item], *, progress: bool = False) -> FloatArray:

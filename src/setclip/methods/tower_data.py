@@ -15,7 +15,7 @@ from setclip.data.cache import cached_features
 from setclip.data.pools import FloatArray, IntArray, Item, Pools
 from setclip.encoders import open_backbone
 from setclip.encoders.adapt import freeze
-from setclip.encoders.backbone import Backbone, Collated
+from setclip.encoders.backbone import Backbone, Collated, on_device
 from setclip.encoders.choices import parsed
 from setclip.encoders.kept import KeptPrefix
 from setclip.encoders.options import EncoderOptions
@@ -139,6 +139,7 @@ def embedded(
     parts: dict[int, FloatArray] = {}
     bad = []
     rng = np.random.default_rng(0)
+    device = next(module.parameters()).device
     module.eval()
     for start in range(0, len(source), TOGETHER):
         rows, read = [], []
@@ -150,18 +151,12 @@ def embedded(
                 bad.append(BadItem(row, stream, error.item, error.reason))
         if rows:
             with torch.no_grad():
-                parts |= zip(
-                    rows, module(_on(side.collate(read), module)).cpu().numpy(), strict=True
-                )
+                made = module(on_device(side.collate(read), device))
+            parts |= zip(rows, made.cpu().numpy(), strict=True)
     found = np.full((len(source), width), np.nan, dtype=np.float32)
     for row, z in parts.items():
         found[row] = z
     return found, bad
-
-
-def _on(batch: Collated, module: nn.Module) -> Collated:
-    device = next(module.parameters()).device
-    return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
 @dataclass(frozen=True)

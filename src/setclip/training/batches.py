@@ -9,8 +9,8 @@ telling each other anything, and a checkpoint needs no state of a sampler.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,10 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 from setclip.data.bad_items import BadItem
 from setclip.data.pools import NO_SET, IntArray, Pools
 from setclip.data.samplers import rows_of_shared_sets
+from setclip.encoders.backbone import Collated, on_device
 from setclip.modalities import BadItemError
 
-Collated = dict[str, Tensor]
-Stream = Literal["pairs", "x_pool", "y_pool"]
 
 PAIRS, X_POOL, Y_POOL, SETS, VIEWS = range(5)
 """Second word of a generator's seed: one stream never repeats another's draws."""
@@ -110,6 +109,16 @@ class Batch:
     x_seen: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     y_seen: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     bad: list[BadItem] = field(default_factory=list)
+
+    def on(self, device: torch.device) -> Batch:
+        """The same where it is computed with."""
+        tensors = {"x_sets": self.x_sets, "y_sets": self.y_sets}
+        tensors |= {"x_seen": self.x_seen, "y_seen": self.y_seen}
+        moved: dict[str, Any] = on_device(tensors, device)
+        for name in ("x", "y", "x_again", "y_again"):
+            collated = getattr(self, name)
+            moved[name] = None if collated is None else on_device(collated, device)
+        return replace(self, **moved)
 
 
 class Epochs:

@@ -238,7 +238,7 @@ class _Run:
         """One update; returns the terms and their sum."""
         self.towers.train()
         state = self.state
-        batch = _on(batch, accelerator.device)
+        batch = batch.on(accelerator.device)
         self._remember(asdict(item) for item in batch.bad)
         with accelerator.autocast():
             values = accumulate(
@@ -496,18 +496,3 @@ def _optimiser(
     if learned:
         described.append({"params": learned, "relative": 1.0, "weight_decay": 0.0})
     return make_optimiser(described, schedule)
-
-
-def _on(batch: Batch, device: torch.device) -> Batch:
-    if device.type == "cpu":
-        return batch
-    moved = {name: _moved(value, device) for name, value in vars(batch).items() if name != "bad"}
-    return Batch(**moved, bad=batch.bad)
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, dict):
-        return {name: _moved(tensor, device) for name, tensor in value.items()}
-    return value
