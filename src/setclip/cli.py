@@ -105,7 +105,7 @@ def bench(
     from setclip.benchmark.plan import plan as planned
     from setclip.benchmark.plan import to_rich as plan_table
     from setclip.benchmark.runner import run_cells
-    from setclip.benchmark.suites import cells_of
+    from setclip.benchmark.suites import baseline_of, cells_of
     from setclip.benchmark.table import summarise, to_markdown, to_rich
 
     name, chosen, data = _suite_or_config(suite)
@@ -122,11 +122,12 @@ def bench(
         return
     archive = Archive.read(output, name, suite).with_cells(cells)
     results = run_cells(cells, output, workers=workers, fresh=fresh, data=data)
-    rows = summarise(results, suite=suite)
+    baseline = baseline_of(suite)
+    rows = summarise(results, suite=suite, baseline=baseline)
     if markdown:
-        sys.stdout.write(to_markdown(rows))
+        sys.stdout.write(to_markdown(rows, baseline=baseline))
     else:
-        for table in to_rich(rows):
+        for table in to_rich(rows, baseline=baseline):
             out.print(table)
     _say_written(archive.write(results), markdown)
 

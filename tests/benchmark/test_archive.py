@@ -11,7 +11,7 @@ import pytest
 from benchmark.clouds import small_data
 from benchmark.odd_methods import Killed
 
-from setclip.benchmark import Archive, Cell, archives, cells_of, run_cells
+from setclip.benchmark import SUITES, Archive, Cell, archives, cells_of, run_cells
 from setclip.methods import Procrustes, Ridge
 
 CELLS = [
@@ -40,6 +40,17 @@ def test_what_was_asked_in_pieces_ends_in_one_table(folder: Path) -> None:
     assert "small: disjoint pools, 30 pairs" in text
     assert "Not finished" not in text
     assert paths[1].read_text().count("ridge,method") == 2
+
+
+def test_differences_are_taken_to_the_baseline_of_the_suite(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SUITES, "few", replace(SUITES["small"], baseline="procrustes"))
+    text = Archive(folder, "few", "few").with_cells(CELLS).write()[0].read_text()
+    assert "R@10 over procrustes" in text
+    rows = [line.split(" | ") for line in text.splitlines() if "ridge" in line]
+    assert rows
+    assert all("[" in row[5] for row in rows), rows
 
 
 def test_a_method_configured_anew_takes_the_place_of_the_old(folder: Path) -> None:

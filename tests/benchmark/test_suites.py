@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from setclip.benchmark import ALL, NAMED, SUITES, Fewer, Setting, Suite, cells_of, command
-from setclip.benchmark.suites import EVERY, FAMILIAR, PAIRS, UPPER_BOUND, name_of, named_method
+from setclip.benchmark.suites import (
+    BASELINE,
+    EVERY,
+    FAMILIAR,
+    PAIRS,
+    UPPER_BOUND,
+    baseline_of,
+    name_of,
+    named_method,
+)
 from setclip.methods import METHODS
 
 
@@ -27,6 +36,12 @@ def test_every_suite_has_an_upper_bound_for_each_seed_and_data_set(suite: str) -
     cells = cells_of(suite, seeds=2)
     bounds = [(c.dataset, c.seed) for c in cells if c.pairs == "all"]
     assert sorted(bounds) == sorted((d, s) for d in SUITES[suite].datasets for s in (0, 1))
+
+
+@pytest.mark.parametrize("suite", [*SUITES, "mine.yaml"])
+def test_differences_are_taken_to_a_method_of_the_suite(suite: str) -> None:
+    labels = {cell.name for cell in cells_of(suite)} if suite in SUITES else set()
+    assert baseline_of(suite) in labels | {BASELINE}
 
 
 def test_a_part_of_a_suite() -> None:

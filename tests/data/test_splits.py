@@ -260,6 +260,20 @@ def test_concept_sets_are_overlapping_pools_whose_sets_are_the_concepts() -> Non
     assert len(pools.shared_sets) == len(set(CONCEPTS[items(pools.x_pool)].tolist()))
 
 
+def test_a_concept_of_one_item_is_no_set_and_never_becomes_one() -> None:
+    concepts = np.r_[np.arange(40), np.full(8, 40), np.full(12, 41)]
+    rows = draw_rows_of_pools(
+        np.arange(60), pairs=0, condition="concept-sets", concepts=concepts, wrong_ids=1.0
+    )
+    for pool, sets in ((rows.x_pool, rows.x_sets), (rows.y_pool, rows.y_sets)):
+        np.testing.assert_array_equal(sets == NO_SET, concepts[pool] < 40)
+        # Two sets and every id wrong: each row is filed under the other one.
+        assert set(zip(concepts[pool], sets, strict=True)) - {(c, NO_SET) for c in range(40)} == {
+            (40, 1),
+            (41, 0),
+        }
+
+
 MANY = np.arange(3000)
 
 

@@ -1,10 +1,13 @@
 """The small transformer: padding and masks, what it learns, the contract of a backbone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from setclip.encoders import protein_sequence
+from setclip.encoders.composition import Composition
 from setclip.encoders.protein_sequence import (
     IGNORED,
     MASK,
@@ -32,6 +35,17 @@ def test_padding_changes_nothing():
     together = net(collate_sequences(sequences))
     for row, sequence in enumerate(sequences):
         torch.testing.assert_close(together[row : row + 1], net(collate_sequences([sequence])))
+
+
+def test_the_features_end_with_the_composition():
+    net = network(replace(TINY, composition=True)).double().eval()
+    sequences = ["ACDEFGHIKX", "A", "WYV" * 10]
+    features = net(collate_sequences(sequences))
+    assert features.shape == (3, net.config.dim) == (3, 32 + 21)
+    expected = torch.from_numpy(Composition().encode(sequences)).double()
+    torch.testing.assert_close(features[:, 32:], expected)
+    plain = network().double().eval()(collate_sequences(sequences))
+    torch.testing.assert_close(features[:, :32], plain)
 
 
 def test_the_order_of_residues_counts():

@@ -18,7 +18,7 @@ from setclip.benchmark.cells import Asked, Cell
 from setclip.benchmark.curves import curves_page
 from setclip.benchmark.measure import Result
 from setclip.benchmark.runner import read_results
-from setclip.benchmark.suites import SUITES, command
+from setclip.benchmark.suites import SUITES, baseline_of, command
 from setclip.benchmark.table import summarise, to_csv, to_markdown
 from setclip.data.atomic import write_json, write_text
 
@@ -94,14 +94,15 @@ class Archive:
                 f"{self.folder} holds no finished result of {self.suite}: run "
                 f"`{command(self.suite)} --output {self.folder}` first."
             )
-        rows = summarise(results, suite=self.suite)
+        baseline = baseline_of(self.suite)
+        rows = summarise(results, suite=self.suite, baseline=baseline)
         note, title = _note(results, len(self.asked)), self.suite
         if self.suite in SUITES:
             title = SUITES[self.suite].title
             note = " ".join(filter(None, [_limits(self.suite), note]))
         made_by = command(self.suite)
         files = {
-            ".md": to_markdown(rows, command=made_by, note=note),
+            ".md": to_markdown(rows, command=made_by, note=note, baseline=baseline),
             ".csv": to_csv(rows),
         }
         for ending, text in files.items():
@@ -111,7 +112,13 @@ class Archive:
             log.warning('no HTML page: pip install "setclip[report]" brings what it is made with')
             return paths
         page = curves_page(
-            rows, self.folder, name=self.name, title=title, command=made_by, note=note
+            rows,
+            self.folder,
+            name=self.name,
+            title=title,
+            command=made_by,
+            note=note,
+            baseline=baseline,
         )
         return [*paths, page]
 

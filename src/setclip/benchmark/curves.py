@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from setclip.benchmark.replaced import Replaced, chosen_method, pairs_replaced
 from setclip.benchmark.replaced import averages as averaged
-from setclip.benchmark.table import BASELINE, Block, MethodRow, by_block, headings, printed
+from setclip.benchmark.suites import BASELINE
+from setclip.benchmark.table import Block, MethodRow, by_block, headings, printed
 from setclip.data.atomic import write_text
 from setclip.evaluation.intervals import Interval
 from setclip.report.build import require_extra

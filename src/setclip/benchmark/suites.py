@@ -16,6 +16,8 @@ from setclip.suggest import nearest
 T = TypeVar("T")
 
 UPPER_BOUND = "cca, all pairs"
+BASELINE = "cca"
+"""Label of the method that differences are taken to, unless a suite names another."""
 OF_CONFIG = " (config)"
 """Ends the label of the method that a user's own config names."""
 SEEDS = 5
@@ -60,6 +62,7 @@ class Suite:
         seeds: How many.
         fewer: Methods and data sets, by name, that are measured in fewer places; tables say so.
         known: Methods that only this suite knows: name to label and configuration.
+        baseline: Label of the method that differences are taken to.
     """
 
     title: str
@@ -70,6 +73,7 @@ class Suite:
     seeds: int = SEEDS
     fewer: Mapping[str, Fewer] = field(default_factory=dict)
     known: Mapping[str, tuple[str, BenchmarkMethod]] = field(default_factory=dict)
+    baseline: str = BASELINE
 
 
 def _settings(pairs: Sequence[int], conditions: Sequence[Condition]) -> tuple[Setting, ...]:
@@ -201,6 +205,7 @@ SUITES: dict[str, Suite] = {
         (*TRAINED_ENCODERS, "auto", "cca-pairs"),
         seeds=3,
         known=TRAINED_ENCODERS,
+        baseline="CLIP end to end",
     ),
     "proteins": Suite(
         "Sequences and structures of the bundled chains, superfamilies apart: composition and an "
@@ -226,6 +231,11 @@ SUITES: dict[str, Suite] = {
         fewer={"clip": Fewer(pairs=(40,), seeds=1)},
     ),
 }
+
+
+def baseline_of(suite: str) -> str:
+    """Label of the method that differences are taken to in a suite, or in one's own config."""
+    return SUITES[suite].baseline if suite in SUITES else BASELINE
 
 
 def cells_of(

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from setclip.benchmark.cells import ALL, SIZED, Cell, PairCount
 from setclip.benchmark.measure import KS, Result
-from setclip.benchmark.suites import SUITES, command, name_of, named_method
+from setclip.benchmark.suites import BASELINE, SUITES, command, name_of, named_method
 from setclip.evaluation.intervals import Interval, bootstrap, paired_bootstrap
 from setclip.report import Column, ResultTable, Row
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-BASELINE = "cca"
 ABSENT = "—"
 
 Role = Literal["method", "chance", "upper bound"]

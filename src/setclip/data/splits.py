@@ -153,7 +153,7 @@ def draw_rows_of_pools(
     other only its y, so no item has its partner in the other pool; *overlapping*, every item
     gives both, in unrelated orders; *sets*, as overlapping, and it is known which `set_size`
     items belong together; *concept-sets*, as overlapping, and it is known which items are of one
-    concept.
+    concept, unless it has one item alone: a set of one would be a pair.
 
     Real sets have faults. `strays` takes items away from one side, so that their partners are in
     the set alone; `wrong_ids` files rows under another set. What remains is what the same seed
@@ -201,7 +201,7 @@ def draw_rows_of_pools(
     if condition == "sets":
         sets = np.arange(len(rest)) // set_size
     elif condition == "concept-sets" and concepts is not None:
-        sets = np.unique(concepts[rest], return_inverse=True)[1].astype(np.int64)
+        sets = _of_several(concepts[rest])
     # A generator of their own: faults change nothing else.
     rng = np.random.default_rng([seed, 2])
     no_x, no_y = _strays(len(rest), strays, rng)
@@ -220,6 +220,13 @@ def _check_faults(condition: Condition, strays: float, wrong_ids: float) -> None
         raise ValueError(f"wrong_ids are given for {condition} pools, which have no set: use 0.")
 
 
+def _of_several(concepts: IntArray) -> IntArray:
+    """Number the concepts that have two rows or more from 0; `NO_SET` for a row of another."""
+    _, number, count = np.unique(concepts, return_inverse=True, return_counts=True)
+    numbers = np.where(count > 1, np.cumsum(count > 1) - 1, NO_SET)
+    return numbers[number].astype(np.int64)
+
+
 def _strays(
     items: int, share: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
@@ -233,9 +240,10 @@ def _strays(
 
 
 def _misfiled(ids: IntArray, sets: IntArray, share: float, rng: np.random.Generator) -> IntArray:
-    """Replace a share of set ids by those of other sets."""
-    count = len(np.unique(sets))
-    chosen = rng.permutation(len(ids))[: round(share * len(ids))]
+    """Replace a share of set ids by those of other sets; a row without one has none after."""
+    count = int(sets.max(initial=NO_SET)) + 1
+    filed = np.flatnonzero(ids != NO_SET)
+    chosen = rng.permutation(filed)[: round(share * len(filed))]
     if count < 2 or not len(chosen):
         return ids
     wrong = ids.copy()

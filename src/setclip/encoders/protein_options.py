@@ -77,6 +77,8 @@ class ProteinTransformer(_OwnPooling):
     """Of each attention."""
     max_residues: PositiveInt = 512
     """Longer sequences are cut at the end."""
+    composition: bool = True
+    """Whether the features end with the shares of the amino acids and the log length."""
     weights: Name | None = None
     """File that `save_weights` wrote, of the same sizes; random without."""
 
@@ -90,7 +92,11 @@ class ProteinTransformer(_OwnPooling):
         from setclip.encoders import protein_sequence
 
         config = protein_sequence.SequenceConfig(
-            self.width, self.layers, self.heads, self.max_residues
+            self.width,
+            self.layers,
+            self.heads,
+            self.max_residues,
+            composition=self.composition,
         )
         network = protein_sequence.SequenceTransformer(config)
         _fill(network, self.weights)

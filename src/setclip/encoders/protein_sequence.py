@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from setclip.encoders.backbone import Backbone, Collated
-from setclip.encoders.composition import prepare_sequence
+from setclip.encoders.composition import AMINO_ACIDS, prepare_sequence
 from setclip.proteins.chains import LETTERS, letter_codes
 
 PAD, MASK = len(LETTERS), len(LETTERS) + 1
@@ -38,6 +38,8 @@ class SequenceConfig:
         heads: Of each attention; divides the width into even parts.
         max_residues: Longer sequences are cut at the end.
         dropout: Share of the states dropped in training.
+        composition: Whether the features end with the shares of the amino acids and the log
+            length, so that the encoder never knows less than that baseline.
     """
 
     width: int = 128
@@ -45,6 +47,12 @@ class SequenceConfig:
     heads: int = 4
     max_residues: int = 512
     dropout: float = 0.1
+    composition: bool = False
+
+    @property
+    def dim(self) -> int:
+        """Width of the features."""
+        return self.width + (AMINO_ACIDS + 1 if self.composition else 0)
 
     def __post_init__(self) -> None:
         if self.width % (2 * self.heads):
@@ -83,11 +91,16 @@ class SequenceTransformer(nn.Module):
             batch: `codes`, `PAD` beyond a sequence's end. Shape [b, n].
 
         Returns:
-            Shape [b, width].
+            Shape [b, dim].
         """
         codes = batch["codes"]
         here = (codes != PAD)[..., None].to(self.norm.weight.dtype)
-        return (self.states(codes) * here).sum(dim=1) / here.sum(dim=1)
+        length = here.sum(dim=1)
+        mean = (self.states(codes) * here).sum(dim=1) / length
+        if not self.config.composition:
+            return mean
+        counts = functional.one_hot(codes, TOKENS)[..., :AMINO_ACIDS].sum(dim=1)
+        return torch.cat([mean, counts / length, length.log()], dim=1)
 
     def guesses(self, codes: Tensor) -> Tensor:
         """Logits of the letter at each place. Shape [b, n] to [b, n, 21]."""
@@ -158,7 +171,7 @@ def backbone(network: SequenceTransformer | None = None, *, fingerprint: str = "
     return Backbone(
         name="protein-transformer",
         modality="sequence",
-        dim=network.config.width,
+        dim=network.config.dim,
         network=network,
         prepare=prepare_sequence,
         collate=partial(collate_sequences, max_residues=network.config.max_residues),
