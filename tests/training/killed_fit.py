@@ -34,7 +34,7 @@ def fit(folder: Path) -> None:
 
 
 def fit_towers(folder: Path) -> None:
-    """Train encoders with dropout, views and averaged weights, and save."""
+    """Train encoders with dropout, views and averaged weights, read by two workers, and save."""
     x, y = tiny.items(60)
     blank, sets = np.zeros((60, 1)), np.arange(40) // 4
     pools = make_pools(
@@ -43,6 +43,6 @@ def fit_towers(folder: Path) -> None:
     pools = replace(pools, items=RawItems(x[40:], y[40:], x[:40], y[:40]))
     options = {"x": tiny.X, "y": tiny.Y, "x_blocks": "all", "y_blocks": 2, "device": "cpu"}
     sizes = {"steps": 24, "batch": 12, "batch_pairs": 8, "batch_views": 6}
-    method = Towers(**options, **sizes, start="random", ema=0.9, keep_prefix=False)
+    method = Towers(**options, **sizes, start="random", ema=0.9, workers=2, keep_prefix=False)
     journal = Journal(folder / "towers", checkpoint_every=3)
     method.fit(pools, seed=3, journal=journal).save(folder / "towers")

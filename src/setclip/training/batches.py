@@ -8,6 +8,7 @@ telling each other anything, and a checkpoint needs no state of a sampler.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -22,7 +23,6 @@ from setclip.data.pools import NO_SET, IntArray, Pools
 from setclip.data.samplers import rows_of_shared_sets
 from setclip.encoders.backbone import Collated, on_device
 from setclip.modalities import BadItemError
-
 
 PAIRS, X_POOL, Y_POOL, SETS, VIEWS = range(5)
 """Second word of a generator's seed: one stream never repeats another's draws."""
@@ -325,11 +325,15 @@ def load_steps(steps: Steps, first: int, last: int, *, workers: int = 0) -> Iter
 
     The batches do not depend on the number of workers.
     """
+    # A forked worker starts at once, where another would first import and be sent everything; it
+    # has one thread and no use for a GPU. Elsewhere the platform's own way is the safe one.
+    forks = workers > 0 and sys.platform == "linux" and not torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     loader = DataLoader(
         steps,
         batch_size=None,
         sampler=range(first, last),
         num_workers=workers,
+        multiprocessing_context="fork" if forks else None,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # of seeds that no worker uses; not the caller's
     )
