@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from setclip.proteins.views import StructureViews, structure_view
 from setclip.training.batches import Batch, Composition, Sources, Steps, load_steps
 from setclip.training.cached_gradients import Call
 from setclip.training.distributed import gather_rows, rank, world_size
-from setclip.training.engine import Engine, train_towers
+from setclip.training.engine import Averaging, Engine, train_towers
 from setclip.training.journal import Journal
 from setclip.training.loop import Schedule
 from setclip.training.sources import RawSource
@@ -30,7 +30,7 @@ SLOPE = 0.2
 DROPOUT = 0.2
 TOGETHER = 32
 """Chains asked at once."""
-CALIBRATION = 256
+CALIBRATION = 128
 """Chains that batch norms take their statistics from before they are asked."""
 TIE = 1e-6
 """Weight of the loss in the criterion: it decides between steps of like accuracy."""
@@ -62,7 +62,7 @@ class FineTuning(BaseModel):
 
     recipe: Literal["short", "paper"] = "short"
     """Short is AdamW along a cosine for a few hundred steps; paper is CDConv's: SGD of rate 1e-3,
-    momentum 0.9, weight decay 5e-4, 400 or 500 epochs, and steps, batch, lr, weight_decay and
+    momentum 0.9, weight decay 5e-4, 400 or 500 epochs, and steps, batch, lr, weight_decay, ema and
     encoder_rate are not used."""
     steps: PositiveInt = 400
     """Updates."""
@@ -74,6 +74,8 @@ class FineTuning(BaseModel):
     """Learning rate of the encoder relative to that of the classifier."""
     weight_decay: NonNegativeFloat = 0.01
     """Of AdamW."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    """Decay of the mean of the weights that is asked and kept; of paper 0, which keeps none."""
     checks: PositiveInt = 8
     """How often the validation part is asked; of paper, every epoch is."""
     noise: NonNegativeFloat = 0.05
@@ -232,12 +234,14 @@ def fine_tune(
     weights = None if task.single else len(labels) / counts.clamp(min=1)
     objective = Classification(classifier, weights)
     schedule, batch = options.schedule(task)
+    short = options.recipe == "short"
     trained = train_towers(
         classifier,
         objective,
         _batches(backbone, task, labels, batch, options, seed),
         schedule,
-        rates={"encoder.": options.encoder_rate if options.recipe == "short" else 1.0},
+        rates={"encoder.": options.encoder_rate if short else 1.0},
+        averaging=Averaging(ema=options.ema if short else 0.0),
         engine=Engine(precision=options.precision),
         criterion=partial(_criterion, objective, backbone, task),
         seed=seed,
@@ -313,29 +317,33 @@ def _calibrate(classifier: Classifier, backbone: Backbone, task: Task) -> None:
     """Give batch norms the statistics of these weights on chains that teach, without dropout.
 
     Running means lag behind weights that learn fast. Chains differ by little beside what all of
-    them share, and the head scales that little up: a small lag made each validation useless.
+    them share, and the head scales that little up: a small lag made validation useless. For the
+    same reason the head is calibrated on features as they are when asked, after the encoder.
 
     Source: Wu & Johnson, Rethinking "Batch" in BatchNorm, arXiv 2105.07576, section 3.
     """
-    norms = [m for m in classifier.modules() if isinstance(m, nn.BatchNorm1d)]
-    momenta = [norm.momentum for norm in norms]
     classifier.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean over all batches
-        norm.train()
     rows = np.random.default_rng(0).permutation(task.train)[:CALIBRATION]
-    for _ in _forwards(classifier, backbone, task, rows):
-        pass
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        norm.eval()
+    for part in (classifier.encoder, classifier.head):
+        norms = [m for m in part.modules() if isinstance(m, nn.BatchNorm1d)]
+        if not norms:
+            continue
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over all batches
+            norm.train()
+        for _ in _forwards(classifier, backbone, task, rows):
+            pass
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
 
 
 def _logits(classifier: Classifier, backbone: Backbone, task: Task, rows: IntArray) -> Tensor:
     """In batches of like length, for padding costs. Shape [n, classes]."""
-    order = np.argsort(task.lengths[rows], kind="stable")
     classifier.eval()
+    order = np.argsort(task.lengths[rows], kind="stable")
     logits = torch.cat(list(_forwards(classifier, backbone, task, rows[order])))
     return logits[torch.from_numpy(np.argsort(order))]
 
