@@ -100,17 +100,18 @@ def align(
     return chosen.fit(pools, seed=seed, journal=Journal(directory=folder, progress=progress))
 
 
-def load(path: str | Path) -> AlignedModel:
+def load(path: str | Path, *, trust: bool = False) -> AlignedModel:
     """Read a model that ``model.save`` or ``setclip fit`` wrote; nothing in it is executed.
 
     Args:
         path: The folder.
+        trust: Import and call an encoder of one's own code that the model names and holds.
 
     Raises:
         FileNotFoundError: The folder holds no model.
         ValueError: The files are damaged or of another format version.
     """
-    return AlignedModel.load(path)
+    return AlignedModel.load(path, trust=trust)
 
 
 class _Choice(BaseModel):

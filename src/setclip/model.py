@@ -288,50 +288,41 @@ class AlignedModel:
         write_text(folder / "model.json", json.dumps(description, indent=2) + "\n")
 
     @classmethod
-    def load(cls, directory: str | Path) -> AlignedModel:
+    def load(cls, directory: str | Path, *, trust: bool = False) -> AlignedModel:
         """Read a saved model. Nothing in the files is executed, whoever wrote them.
+
+        Args:
+            directory: The folder.
+            trust: Import and call the code of one's own that the model names as an encoder which
+                was trained with it; without, such a model is refused.
 
         Raises:
             FileNotFoundError: The folder holds no model.
-            ValueError: The files are damaged or of another format version.
+            ValueError: The files are damaged, of another format version, or name code.
+            WeightsUnavailableError: A trained encoder begins with weights that cannot be had.
         """
+        from setclip.encoders import backbone_from_card
+
         folder = Path(directory)
         path = folder / "model.json"
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path} does not exist: give the folder that `setclip fit` or `model.save` wrote."
-            )
-        try:
-            description = json.loads(path.read_text(encoding="utf-8"))
-            found = description["format_version"]
-        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not a model description: {error}.") from error
-        if found != FORMAT_VERSION:
-            raise ValueError(
-                f"{path} has format version {found}, this setclip reads {FORMAT_VERSION}: install "
-                f"setclip {description.get('setclip', 'of the writer')} to read it."
-            )
+        description = _description(path)
         weights = folder / "model.safetensors"
         try:
             towers = {s: _unfilled(HeadSpec(**description[s])) for s in ("x", "y")}
             tensors = load_file(weights)
             for side, tower in towers.items():
-                prefix = f"{side}."
-                tower.load_state_dict(
-                    {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-                )
+                tower.load_state_dict(_part(tensors, f"{side}."))
             card = ModelCard(**description["card"])
-            backbones = (
-                {side: _trained(side, card, tensors) for side in ("x", "y")}
-                if description.get("trained_encoders")
-                else {}
-            )
+            holds_encoders = bool(description.get("trained_encoders"))
         except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError, OSError) as error:
-            reason = " ".join(str(error).split()).rstrip(". ")  # PyTorch's runs over many lines
-            raise ValueError(
-                f"{weights} does not fit {path.name}, one of them is damaged: {reason}. "
-                "Fit the model again or restore both files."
-            ) from error
+            raise _damaged(path, weights, error) from error
+        described = {"x": card.x_encoder, "y": card.y_encoder} if holds_encoders else {}
+        backbones = {s: backbone_from_card(d, trust=trust) for s, d in described.items()}
+        try:
+            for side, backbone in backbones.items():
+                backbone.network.load_state_dict(_part(tensors, f"{side}_encoder."))
+        except RuntimeError as error:
+            raise _damaged(path, weights, error) from error
         return cls(
             towers["x"],
             towers["y"],
@@ -370,16 +361,35 @@ def _encoder_name(described: str | dict[str, Any]) -> str:
     return text or "ready features"
 
 
-def _trained(side: str, card: ModelCard, tensors: dict[str, Tensor]) -> Backbone:
-    """The encoder that a card names, with the weights that were trained."""
-    from setclip.encoders import backbone_from_card
+def _description(path: Path) -> dict[str, Any]:
+    """What ``model.json`` says."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist: give the folder that `setclip fit` or `model.save` wrote."
+        )
+    try:
+        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = description["format_version"]
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a model description: {error}.") from error
+    if found != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {found}, this setclip reads {FORMAT_VERSION}: install "
+            f"setclip {description.get('setclip', 'of the writer')} to read it."
+        )
+    return description
 
-    backbone = backbone_from_card(card.x_encoder if side == "x" else card.y_encoder)
-    prefix = f"{side}_encoder."
-    backbone.network.load_state_dict(
-        {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _damaged(path: Path, weights: Path, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split()).rstrip(". ")  # PyTorch's runs over many lines
+    return ValueError(
+        f"{weights} does not fit {path.name}, one of them is damaged: {reason}. "
+        "Fit the model again or restore both files."
     )
-    return backbone
 
 
 def _listing(title: str, lines: list[str]) -> str:

@@ -167,7 +167,7 @@ def run_evaluate(folder: Path, *, progress: bool = False) -> Result:
             f"the data of {folder} hold no test: set data.test_fraction, a split column, or "
             "x_test and y_test."
         )
-    model = AlignedModel.load(folder)
+    model = AlignedModel.load(folder, trust=True)
     return measure(method_name(config.method), model, material, config, 0.0)
 
 

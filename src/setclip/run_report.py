@@ -83,7 +83,7 @@ def run_report(
     config, stored = run_config(folder), run_results(folder)
     results = [Result(**result) for result in stored["results"]]
     material = load_material(config, progress=progress)
-    model, bad = AlignedModel.load(folder), read_bad_items(folder / BAD_ITEMS)
+    model, bad = AlignedModel.load(folder, trust=True), read_bad_items(folder / BAD_ITEMS)
     shared = _alignability(material)
     own_table = _table(results, int(stored["gallery"]), stored["command"], config)
     return write_report(

@@ -9,6 +9,7 @@ from benchmark.odd_methods import Odd, OfPools, OfPoolsAndPairs
 
 from setclip.benchmark import ALL, Cell
 from setclip.methods import CCA, CLIP, Procrustes, Ridge, SetCLIP
+from setclip.methods.towers import Towers
 
 BASE = Cell("emoji", "disjoint", 50, 0, CCA())
 
@@ -37,6 +38,11 @@ def test_everything_that_decides_the_result_is_in_the_key(change: dict[str, obje
 
 def test_labels_do_not_decide() -> None:
     assert replace(BASE, label="something").key == BASE.key
+
+
+def test_how_a_method_computes_does_not_decide() -> None:
+    cells = [replace(BASE, method=method) for method in (Towers(), Towers(workers=4, shard=True))]
+    assert cells[0].key == cells[1].key != replace(BASE, method=Towers(steps=7)).key
 
 
 @pytest.mark.parametrize("method", [Ridge(), CLIP()])

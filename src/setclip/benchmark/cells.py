@@ -142,12 +142,15 @@ class Cell:
 
     def decisive(self) -> dict[str, Any]:
         """What decides the result, as JSON values; labels and unseen conditions do not."""
+        method = self.method.model_dump(mode="json")
+        for name in getattr(self.method, "how_alone", ()):
+            method.pop(name)
         return {
             "dataset": self.dataset,
             "view": self.view,
             "pairs": self.shown_pairs,
             "seed": self.seed,
-            "method": self.method.model_dump(mode="json"),
+            "method": method,
             "set_size": self.set_size if self.view in SIZED else None,
             "test_fraction": self.test_fraction,
         }

@@ -116,7 +116,7 @@ def _of_options(options: EncoderOptions, *, seed: int) -> Asked:
 
 def _of_run(folder: Path, side: str) -> Asked:
     """One side of a run with the other as its partner."""
-    model = AlignedModel.load(folder)
+    model = AlignedModel.load(folder, trust=True)
     sides = [
         _side(model.card.x_encoder, model.x_tower, model.x_backbone, folder),
         _side(model.card.y_encoder, model.y_tower, model.y_backbone, folder),

@@ -151,22 +151,27 @@ def from_card(described: str | dict[str, Any]) -> Encoder:
     return get(described) if isinstance(described, str) else open_encoder(_of_card(described))
 
 
-def backbone_from_card(described: str | dict[str, Any]) -> Backbone:
+def backbone_from_card(described: str | dict[str, Any], *, trust: bool = False) -> Backbone:
     """Return the network that a model card names, to be filled with the weights of the model.
+
+    Args:
+        described: What the card says of the encoder.
+        trust: Import and call what it names, where that is somebody's own code.
 
     Raises:
         ValueError: As :func:`from_card`.
     """
-    return open_backbone(_of_card(described))
+    return open_backbone(_of_card(described, trust=trust))
 
 
-def _of_card(described: str | dict[str, Any]) -> EncoderOptions:
+def _of_card(described: str | dict[str, Any], *, trust: bool = False) -> EncoderOptions:
     from setclip.encoders.choices import parsed
 
     options = parsed(described)
-    if options.kind == "module":
+    if options.kind == "module" and not trust:
         raise ValueError(
             f"this model takes features of {options.label}, which is not run because a file says "
-            "so: open that encoder yourself and pass its features."
+            "so: open that encoder yourself and pass its features. If the model holds the encoder "
+            "too, and you trust who wrote it: setclip.load(folder, trust=True)."
         )
     return options

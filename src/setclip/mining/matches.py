@@ -80,7 +80,7 @@ def mine_run(
     """
     _check(coverage, per_item, folds)
     config = run_config(folder)
-    model = AlignedModel.load(folder)
+    model = AlignedModel.load(folder, trust=True)
     material = load_material(config, progress=progress)
     pools = material.pools
     if not len(pools.x_pool) or not len(pools.y_pool):
