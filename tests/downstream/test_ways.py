@@ -44,10 +44,10 @@ def ec(tmp_path_factory):
 
 def aligned(folder: Path) -> Path:
     """A run with encoders of both sides, random as they are."""
+    backbones = [open_backbone(parsed(o), seed=3) for o in (SEQUENCES, STRUCTURES)]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        towers = [Tower(HeadSpec("linear", dim, 8)) for dim in (16, 256)]
-    backbones = [open_backbone(parsed(o), seed=3) for o in (SEQUENCES, STRUCTURES)]
+        towers = [Tower(HeadSpec("linear", backbone.dim, 8)) for backbone in backbones]
     card = ModelCard(x_encoder=SEQUENCES, y_encoder=STRUCTURES)
     AlignedModel(*towers, card, x_backbone=backbones[0], y_backbone=backbones[1]).save(folder)
     return folder

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from setclip.data.pools import FloatArray, IntArray, make_pools
 from setclip.downstream.tasks import Task, TaskName
-from setclip.encoders.backbone import Backbone
+from setclip.encoders.backbone import Backbone, on_device
 from setclip.evaluation import fmax
 from setclip.proteins.views import StructureViews, structure_view
 from setclip.training.batches import Batch, Composition, Sources, Steps, load_steps
@@ -357,7 +357,7 @@ def _forwards(
     # Near-equal parts: a single chain has no batch statistics.
     for part in np.array_split(rows, -(-len(rows) // TOGETHER)):
         read = [backbone.prepare(items[row]) for row in part]
-        collated = {name: t.to(device) for name, t in backbone.collate(read).items()}
+        collated = on_device(backbone.collate(read), device)
         with torch.no_grad():
             yield classifier(collated).float().cpu()
 

@@ -142,8 +142,6 @@ def _side(
         )
     options = parsed(described)
     reads = _reads(options)
-    if options.kind == "module":
-        raise ValueError(f"{folder} names code ({options.label}), which is not run for it.")
     if options.kind in NOTHING_TO_TRAIN:
         return replace(_of_options(options, seed=0), tower=tower)
     trained = _trainable(options)
