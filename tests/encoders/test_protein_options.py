@@ -89,7 +89,7 @@ def test_composition_is_frozen_alone(chains, tmp_path):
 
 def test_cards_and_refusals():
     assert parsed("cdconv").described == "cdconv"
-    assert backbone_from_card("protein-transformer").dim == 64
+    assert backbone_from_card("protein-transformer").dim == 64 + 21
     assert parsed({"kind": "esm2", "folder": "esm"}).reads == "sequence"
     with pytest.raises(FileNotFoundError, match=r"has no config\.json"):
         open_backbone(parsed({"kind": "esm2", "folder": "nowhere"}))

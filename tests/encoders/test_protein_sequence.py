@@ -37,6 +37,17 @@ def test_padding_changes_nothing():
         torch.testing.assert_close(together[row : row + 1], net(collate_sequences([sequence])))
 
 
+@pytest.mark.parametrize("rows", [0, 1, 5, 40])
+def test_rows_keep_their_order_however_many_go_together(rows):
+    net = network().double().eval()
+    rng = np.random.default_rng(rows)
+    sequences = ["".join(rng.choice([*"ACDEFGHIKL"], rng.integers(1, 60))) for _ in range(rows)]
+    alone = [net(collate_sequences([sequence])) for sequence in sequences]
+    expected = torch.cat(alone) if alone else torch.zeros(0, net.config.dim).double()
+    codes = collate_sequences([*sequences, "A"])["codes"][:rows]
+    torch.testing.assert_close(net({"codes": codes}), expected)
+
+
 def test_the_features_end_with_the_composition():
     net = network(replace(TINY, composition=True)).double().eval()
     sequences = ["ACDEFGHIKX", "A", "WYV" * 10]

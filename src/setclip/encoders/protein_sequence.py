@@ -23,6 +23,7 @@ PAD, MASK = len(LETTERS), len(LETTERS) + 1
 TOKENS = len(LETTERS) + 2
 IGNORED = -100
 ROTARY_BASE = 10_000.0
+LENGTH_GROUPS = 8
 MASKED_SHARE = 0.15
 # Of the residues to guess, as BERT does: hidden, exchanged for another, left as they are.
 HIDDEN, EXCHANGED = 0.8, 0.1
@@ -94,6 +95,15 @@ class SequenceTransformer(nn.Module):
             Shape [b, dim].
         """
         codes = batch["codes"]
+        lengths = (codes != PAD).sum(dim=1)
+        # Rows of like length go together, each part as long as its longest: most of a mixed batch
+        # is padding.
+        parts = lengths.argsort(stable=True).tensor_split(LENGTH_GROUPS)
+        ends = [int(lengths[part].max()) if len(part) else 1 for part in parts]
+        features = [self._features(codes[p, :end]) for p, end in zip(parts, ends, strict=True)]
+        return torch.cat(features)[torch.cat(parts).argsort()]
+
+    def _features(self, codes: Tensor) -> Tensor:
         here = (codes != PAD)[..., None].to(self.norm.weight.dtype)
         length = here.sum(dim=1)
         mean = (self.states(codes) * here).sum(dim=1) / length
@@ -130,7 +140,8 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, here: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         """Shape [b, n, width]; `here` says which are residues. Shape [b, n]."""
         b, n, width = x.shape
-        parts = self.attention(self.attention_norm(x)).view(b, n, 3, self.heads, -1)
+        parts = self.attention(self.attention_norm(x))
+        parts = parts.view(b, n, 3, self.heads, width // self.heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         attended = functional.scaled_dot_product_attention(
             _rotated(query, rotation), _rotated(key, rotation), value, here[:, None, None, :]
