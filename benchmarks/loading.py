@@ -1,13 +1,13 @@
 """Pictures a second: batches of setclip against plain torchvision and DataLoader.
 
 Both read the same JPEG files, decode them with Pillow, cut them to the same square and, in the
-second row, draw views by the same operations of torchvision at the same strengths. Rounds alternate
-and the best of each side counts; without workers it is CPU time that is measured, so that what else
-the machine does matters little. The last row reads a copy of the files in which one in a hundred is
+second row, draw views by the same operations of torchvision at the same strengths. Short rounds
+alternate, and the median of their ratios counts: a machine's speed drifts by more than what is
+measured. Without workers it is CPU time. The last row reads a copy of the files in which one in a hundred is
 cut short, against the whole ones; only pictures that can be read count.
 
-    python benchmarks/loading.py                       # 1,000 files
-    python benchmarks/loading.py --files 200 --rounds 2    # seconds
+    python benchmarks/loading.py                       # two minutes
+    python benchmarks/loading.py --rounds 3            # seconds
 """
 
 from __future__ import annotations
@@ -40,49 +40,50 @@ CORRUPT = 0.01
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, default=1000)
+    parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--size", type=int, default=224, help="side of the square")
-    parser.add_argument("--rounds", type=int, default=5, help="passes over the files, of each side")
+    parser.add_argument(
+        "--rounds", type=int, default=25, help="passes over the files, of each side"
+    )
     parser.add_argument("--workers", type=int, default=0, help="processes that load")
     options = parser.parse_args()
     torch.set_num_threads(1)
     console = Console()
     cpus = os.cpu_count()
     console.print(f"{options.files:,} JPEG of 400 × 300, batches of {BATCH}, {cpus} CPUs")
-    table = Table("views", "files", "torchvision / s", "setclip / s", "ratio")
+    table = Table("views", "files", "torchvision / s", "setclip / s", "ratio (quartiles)")
     with tempfile.TemporaryDirectory() as folder:
         whole = write_files(Path(folder) / "whole", options.files, corrupt=0)
         broken = write_files(Path(folder) / "broken", options.files, corrupt=CORRUPT)
         for augment in (False, True):
-            plain, ours = compare(
+            compared = compare(
                 [
                     lambda a=augment: plainly(whole, a, options),
                     lambda a=augment: with_steps(whole, a, options),
                 ],
                 options.rounds,
             )
-            table.add_row("yes" if augment else "no", "whole", *shown(plain, ours))
-        sound, damaged = compare(
+            table.add_row("yes" if augment else "no", "whole", *compared)
+        sound, damaged, ratio = compare(
             [lambda: with_steps(whole, False, options), lambda: with_steps(broken, False, options)],
             options.rounds,
         )
         table.add_row(
             "no",
             f"{CORRUPT:.0%} corrupt",
-            f"(setclip, whole) {sound:,.0f}",
-            *shown(sound, damaged)[1:],
+            f"(setclip, whole) {sound}",
+            damaged,
+            ratio,
         )
     console.print(table)
 
 
-def shown(one: float, other: float) -> tuple[str, str, str]:
-    return f"{one:,.0f}", f"{other:,.0f}", f"{other / one:.3f}"
-
-
-def compare(sides: list[Callable[[], float]], rounds: int) -> list[float]:
-    """The best rate of each side, taken in turns."""
-    rates = [[side() for side in sides] for _ in range(rounds)]
-    return [max(column) for column in zip(*rates, strict=True)]
+def compare(sides: list[Callable[[], float]], rounds: int) -> tuple[str, str, str]:
+    """Median rates of two sides taken in turns, and the median of the rounds' ratios."""
+    one, other = np.array([[side() for side in sides] for _ in range(rounds)]).T
+    ratios = np.sort(other / one)
+    middle = f"{np.median(ratios):.3f} ({ratios[rounds // 4]:.3f} … {ratios[-1 - rounds // 4]:.3f})"
+    return f"{np.median(one):,.0f}", f"{np.median(other):,.0f}", middle
 
 
 def write_files(folder: Path, files: int, *, corrupt: float) -> list[Path]:

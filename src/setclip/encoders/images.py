@@ -66,6 +66,8 @@ class Geometry:
 def _not_too_long(image: Image) -> Image:
     """The middle of a strip: scaling all of it to a sensible width could fill the memory."""
     bound = _LONGEST_TO_SHORTEST * min(image.size)
+    if max(image.size) <= bound:
+        return image
     width, height = (min(side, bound) for side in image.size)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))

@@ -48,7 +48,8 @@ def read_image(source: bytes | str | Path, *, max_pixels: int = MAX_PIXELS) -> I
             opened = Image.open(io.BytesIO(content), formats=FORMATS)
         with opened as image:
             _check_size(image.size, name, max_pixels)
-            return _flatten(ImageOps.exif_transpose(image), name)
+            ImageOps.exif_transpose(image, in_place=True)  # else it copies upright ones, too
+            return _flatten(image, name)
     except BadItemError:
         raise
     except UnidentifiedImageError as error:
