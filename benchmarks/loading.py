@@ -3,8 +3,8 @@
 Both read the same JPEG files, decode them with Pillow, cut them to the same square and, in the
 second row, draw views by the same operations of torchvision at the same strengths. Short rounds
 alternate, and the median of their ratios counts: a machine's speed drifts by more than what is
-measured. Without workers it is CPU time. The last row reads a copy of the files in which one in a hundred is
-cut short, against the whole ones; only pictures that can be read count.
+measured. Without workers it is CPU time. The last row reads a copy of the files in which one in a
+hundred is cut short, against the whole ones; only pictures that can be read count.
 
     python benchmarks/loading.py                       # two minutes
     python benchmarks/loading.py --rounds 3            # seconds
