@@ -129,3 +129,17 @@ def test_cards_name_encoders_but_run_no_code():
     assert from_card(small.described) is open_encoder(small)
     with pytest.raises(ValueError, match=r"module/encoders\.own_encoders:Pixels, which is not run"):
         from_card(parsed(OWN).described)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kind": "timm", "model": "resnet18"},
+        {"kind": "timm", "model": "resnet18", "file": "there.safetensors"},
+        {"kind": "transformers", "model": "somebody/bert", "modality": "text"},
+    ],
+)
+def test_a_model_that_holds_the_weights_asks_no_hub(options):
+    unfilled = parsed(options).unfilled()
+    plain = {name: value for name, value in options.items() if name != "file"}
+    assert unfilled == parsed({**plain, "pretrained": False})

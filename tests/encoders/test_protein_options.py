@@ -87,6 +87,14 @@ def test_composition_is_frozen_alone(chains, tmp_path):
         open_backbone(parsed("composition"))
 
 
+@pytest.mark.parametrize("kind", ["protein-transformer", "cdconv"])
+def test_a_model_that_holds_the_weights_needs_no_file_of_them(kind):
+    gone = {"kind": kind, "weights": "gone.safetensors"}
+    assert backbone_from_card(gone).dim == backbone_from_card(kind).dim
+    with pytest.raises(FileNotFoundError, match=r"no weights at gone\.safetensors"):
+        from_card(gone)
+
+
 def test_cards_and_refusals():
     assert parsed("cdconv").described == "cdconv"
     assert backbone_from_card("protein-transformer").dim == 64 + 21

@@ -161,7 +161,7 @@ def backbone_from_card(described: str | dict[str, Any], *, trust: bool = False) 
     Raises:
         ValueError: As :func:`from_card`.
     """
-    return open_backbone(_of_card(described, trust=trust))
+    return open_backbone(_of_card(described, trust=trust).unfilled())
 
 
 def _of_card(described: str | dict[str, Any], *, trust: bool = False) -> EncoderOptions:

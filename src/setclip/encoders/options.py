@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -74,6 +74,13 @@ class EncoderOptions(BaseModel, ABC):
             WeightsUnavailableError: Pretrained weights are neither here nor to be had.
             ValueError: The library knows no such model, or it cannot be used so.
         """
+
+    def unfilled(self) -> Self:
+        """The same network without fetching or reading weights, for a model that holds them.
+
+        As it is, where weights decide more than themselves, as how pictures are prepared.
+        """
+        return self
 
     @property
     def label(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field, PositiveInt, model_validator
@@ -65,7 +65,18 @@ class ProteinMPNNOptions(_OwnPooling):
         )
 
 
-class ProteinTransformer(_OwnPooling):
+class _Filled(_OwnPooling):
+    """An encoder of our own sizes, with weights from a file or random ones."""
+
+    weights: Name | None = None
+    """File that `save_weights` wrote, of the same sizes; random without."""
+
+    def unfilled(self) -> Self:
+        """With random weights."""
+        return self.model_copy(update={"weights": None})
+
+
+class ProteinTransformer(_Filled):
     """A small transformer of sequences, with weights of your own or random ones."""
 
     kind: Literal["protein-transformer"]
@@ -79,8 +90,6 @@ class ProteinTransformer(_OwnPooling):
     """Longer sequences are cut at the end."""
     composition: bool = True
     """Whether the features end with the shares of the amino acids and the log length."""
-    weights: Name | None = None
-    """File that `save_weights` wrote, of the same sizes; random without."""
 
     @property
     def reads(self) -> Literal["sequence"]:
@@ -124,7 +133,7 @@ class ESM2(_OwnPooling):
         return esm2.backbone(self.folder, max_tokens=self.max_tokens)
 
 
-class CDConvOptions(_OwnPooling):
+class CDConvOptions(_Filled):
     """CDConv of structures, with weights of your own or random ones."""
 
     kind: Literal["cdconv"]
@@ -133,8 +142,6 @@ class CDConvOptions(_OwnPooling):
     types: bool = True
     """Whether it sees what each residue is; without, a structure does not give away its
     sequence."""
-    weights: Name | None = None
-    """File that `save_weights` wrote, of the same sizes; random without."""
 
     @property
     def reads(self) -> Literal["structure"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import PositiveInt
 from torch import nn
@@ -45,6 +45,10 @@ class Timm(EncoderOptions):
     def label(self) -> str:
         """Library and model."""
         return f"timm/{self.model}"
+
+    def unfilled(self) -> Self:
+        """With random weights."""
+        return self.model_copy(update={"pretrained": False, "file": None})
 
     def open(self) -> Backbone:
         """The network, its last pooling part of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
@@ -55,6 +55,10 @@ class Transformers(EncoderOptions):
     def label(self) -> str:
         """Library and model."""
         return f"transformers/{self.model}"
+
+    def unfilled(self) -> Self:
+        """With random weights."""
+        return self.model_copy(update={"pretrained": False})
 
     def open(self) -> Backbone:
         """The network. Its own pooling: a dual encoder's projection, else a mean of the tokens of
