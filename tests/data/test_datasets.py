@@ -148,7 +148,7 @@ def test_proteins_are_sequences_and_structures_by_superfamily():
     data, chains = load_dataset("proteins"), load_proteins()
     assert len(data) == len(data.x_items) == len(data.y_items) == len(data.captions) == 1000
     assert data.called == ("sequence", "structure")
-    assert data.captions[7] == f"{chains.names[7]} · CATH {chains.topologies[7]}"
+    assert data.captions[7] == f"{chains.names[7]} · CATH {chains.superfamilies[7]}"
     for row in (0, 7, 999):
         chain = unpack_chain(data.y_items[row])
         assert chain.sequence == data.x_items[row]

@@ -245,8 +245,8 @@ def _of_proteins(chains: ProteinSet) -> Dataset:
         x_items=chains.sequences,
         y_items=PackedChains(chains),
         names=[
-            f"{name} · CATH {topology}"
-            for name, topology in zip(chains.names, chains.topologies, strict=True)
+            f"{name} · CATH {superfamily}"
+            for name, superfamily in zip(chains.names, chains.superfamilies, strict=True)
         ],
         labels=chains.topologies,
         concepts=chains.groups,
