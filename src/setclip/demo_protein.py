@@ -126,7 +126,8 @@ def run_protein_demo(
             "output": str(output),
         }
     )
-    run_fit(config, command="setclip demo-protein", progress=True, say=console.print)
+    with _one_thread():  # as a cell has: sums in another order would end in another row
+        run_fit(config, command="setclip demo-protein", progress=True, say=console.print)
     blocks = by_block(rows)
     kept = downstream(AlignedModel.load(output), load_material(config), encoders[0])
     return run_report(
@@ -205,6 +206,18 @@ def pretrained(
                 save_weights(backbone, aside)
         found.append({**options, "weights": str(path)})
     return found[0], found[1]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

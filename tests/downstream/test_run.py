@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from downstream.released import write_fold, write_nrpdb
 from downstream.test_ways import aligned
+from rich.console import Console
 from typer.testing import CliRunner
 
+from setclip import cli
 from setclip.cli import app
 from setclip.config import ConfigError
 from setclip.data.proteins import load_proteins
@@ -25,7 +27,7 @@ SHORT = "{steps: 4, batch: 6, checks: 2}"
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SETCLIP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(cli, "out", Console(width=200))
 
 
 def go(*arguments):

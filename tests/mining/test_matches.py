@@ -9,10 +9,9 @@ from tiny import few_emoji, write_arrays
 
 from setclip.config import parse_config
 from setclip.data import material as material_module
-from setclip.data.material import Shown, load_material
+from setclip.data.material import Shown
 from setclip.mining import mine_run
 from setclip.mining.review import ReviewRow, review_page
-from setclip.model import AlignedModel
 from setclip.run import run_fit
 
 
@@ -154,8 +153,6 @@ def trained_run(tmp_path, monkeypatch, *, held_out):
         }
     )
     run_fit(config, say=lambda _: None)
-    model = config.method.fit(load_material(config).pools, seed=config.seed)
-    monkeypatch.setattr(AlignedModel, "load", lambda folder: model)
     return tmp_path / "run"
 
 
