@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
@@ -82,8 +83,16 @@ def test_the_command_on_released_folders(tmp_path):
     damaged = next(path for path in sorted(stamps) if path.suffix == ".json")
     damaged.write_text("{")
     damaged.with_suffix(".npz").write_bytes(b"no zip")
+    # Arrays that a full disk cut short, beside a whole description.
+    cut = [path for path in sorted(stamps) if path.suffix == ".npz"][-1]
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
     go(*arguments)
     assert json.loads(damaged.read_text())["measure"] in ("accuracy", "Fmax")
+    with np.load(cut) as again, np.load(io.BytesIO(whole)) as before:
+        assert {name: again[name].tolist() for name in again} == {
+            name: before[name].tolist() for name in before
+        }
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ def test_cards_name_encoders_but_run_no_code():
         {"kind": "transformers", "model": "somebody/bert", "modality": "text"},
     ],
 )
-def test_a_model_that_holds_the_weights_asks_no_hub(options):
+def test_a_model_that_holds_the_weights_fetches_none(options):
     unfilled = parsed(options).unfilled()
     plain = {name: value for name, value in options.items() if name != "file"}
     assert unfilled == parsed({**plain, "pretrained": False})

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
+from training.forked import meet
 
 from setclip.losses import (
     Products,
@@ -231,14 +231,7 @@ def keys() -> list[tuple[str, str, int | None, str | None]]:
 
 def member(number: int, folder: Path) -> None:
     """What each of two processes runs: all cases, then exchanges of rows of several kinds."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/meeting",
-        rank=number,
-        world_size=2,
-        timeout=timedelta(seconds=60),
-    )
+    meet(number, folder)
     found = {
         f"{key}/{entry}": tensor.contiguous()
         for key in keys()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from training.forked import meet
 from training.streams import Numbers, planted
 
 from setclip.data.atomic import write_json
@@ -163,14 +163,7 @@ def state(case: str, **options: Any) -> dict[str, Tensor]:
 
 def member(number: int, folder: Path) -> None:
     """What each of two processes runs."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/meeting",
-        rank=number,
-        world_size=2,
-        timeout=timedelta(seconds=120),
-    )
+    meet(number, folder)
     found: dict[str, Tensor] = {}
     for case in CASES:
         towers, scale, trained = train(case, shard=True)

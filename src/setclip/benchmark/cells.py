@@ -47,8 +47,8 @@ TEST_FRACTION = 0.25
 class BenchmarkMethod(Method, Protocol):
     """A method that can be written into a result."""
 
-    def model_dump(self, *, mode: str = ...) -> dict[str, Any]:
-        """The full configuration as JSON values, defaults included."""
+    def decisive(self) -> dict[str, Any]:
+        """What of the configuration decides the result, as JSON values, defaults included."""
 
 
 class Asked(NamedTuple):
@@ -142,15 +142,12 @@ class Cell:
 
     def decisive(self) -> dict[str, Any]:
         """What decides the result, as JSON values; labels and unseen conditions do not."""
-        method = self.method.model_dump(mode="json")
-        for name in getattr(self.method, "how_alone", ()):
-            method.pop(name)
         return {
             "dataset": self.dataset,
             "view": self.view,
             "pairs": self.shown_pairs,
             "seed": self.seed,
-            "method": method,
+            "method": self.method.decisive(),
             "set_size": self.set_size if self.view in SIZED else None,
             "test_fraction": self.test_fraction,
         }

@@ -137,9 +137,8 @@ def _at(values: Any, place: FieldPath) -> Any:
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:
-    fields = config.model_dump(mode="json", include={"data", "method", "seed"})
-    for name in getattr(config.method, "how_alone", ()):
-        fields["method"].pop(name)
+    fields = config.model_dump(mode="json", include={"data", "seed"})
+    fields["method"] = config.method.decisive()
     encoders = {side: options.described for side, options in config.encoder_options.items()}
     return fields | {"encoders": encoders}
 

@@ -243,7 +243,7 @@ def _of_proteins(chains: ProteinSet) -> Dataset:
     return Dataset(
         name=chains.name,
         x_items=chains.sequences,
-        y_items=PackedChains(chains),
+        y_items=PackedChains(chains.chain, len(chains)),
         names=[
             f"{name} · CATH {superfamily}"
             for name, superfamily in zip(chains.names, chains.superfamilies, strict=True)

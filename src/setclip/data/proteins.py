@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -98,13 +98,15 @@ class PackedChains(Sequence[bytes]):
     """Chains as the bytes that structure encoders read, each packed when it is asked for.
 
     Attributes:
-        chains: What is packed.
+        chain: One chain by its row.
+        size: How many there are.
     """
 
-    chains: ProteinSet
+    chain: Callable[[int], Chain]
+    size: int
 
     def __len__(self) -> int:
-        return len(self.chains)
+        return self.size
 
     @overload
     def __getitem__(self, row: int) -> bytes: ...
@@ -117,7 +119,7 @@ class PackedChains(Sequence[bytes]):
         # The end of an iteration, too.
         if not -len(self) <= row < len(self):
             raise IndexError(f"row {row} of {len(self)} chains")
-        return pack_chain(self.chains.chain(int(row) % len(self)))
+        return pack_chain(self.chain(int(row) % len(self)))
 
 
 def load_proteins(name: str = "proteins", *, folder: str | Path | None = None) -> ProteinSet:

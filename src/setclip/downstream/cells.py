@@ -7,9 +7,11 @@ import io
 import json
 import shutil
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -156,7 +158,6 @@ def _read(path: Path, cell: Cell) -> Result | None:
             counts = TermCounts(*whole)
         answer = Answer(cell.task, found.get("credits"), counts, facts["chosen"])
         return Result(cell, answer, float(facts["seconds"]))
-    except FileNotFoundError:
-        return None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, ValueError, OSError):
+    # Bytes that are no JSON, no text and no array are ValueErrors.
+    except (OSError, KeyError, ValueError, BadZipFile, zlib.error):
         return None

@@ -67,7 +67,8 @@ class Asked:
         """Unit rows in the shared space of the run. Shape [n, dim]."""
         assert self.tower is not None
         with torch.inference_mode():
-            z: FloatArray = self.tower(torch.from_numpy(self.features(items))).numpy()
+            features = self.features(items, progress=progress)
+            z: FloatArray = self.tower(torch.from_numpy(features)).numpy()
         return z
 
 
@@ -116,7 +117,7 @@ def _of_options(options: EncoderOptions, *, seed: int) -> Asked:
 
 def _of_run(folder: Path, side: str) -> Asked:
     """One side of a run with the other as its partner."""
-    model = AlignedModel.load(folder, trust=True)
+    model = AlignedModel.load(folder)
     sides = [
         _side(model.card.x_encoder, model.x_tower, model.x_backbone, folder),
         _side(model.card.y_encoder, model.y_tower, model.y_backbone, folder),
@@ -144,8 +145,8 @@ def _side(
     reads = _reads(options)
     if options.kind in NOTHING_TO_TRAIN:
         return replace(_of_options(options, seed=0), tower=tower)
-    trained = _trainable(options)
     state = None if backbone is None else backbone.network.state_dict()
+    trained = _trainable(options if state is None else options.unfilled())
 
     def fresh() -> Backbone:
         opened = open_backbone(trained)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,6 @@ from setclip.data.pools import IntArray
 from setclip.data.proteins import PackedChains, ProteinSet
 from setclip.data.splits import split_by_group
 from setclip.modalities import BadItemError
-from setclip.proteins.chains import Chain
 from setclip.proteins.function_sets import (
     IDENTITIES,
     LabelledChains,
@@ -29,7 +28,6 @@ from setclip.proteins.function_sets import (
     read_go,
     read_reaction,
 )
-from setclip.proteins.packed import pack_chain
 
 TaskName = Literal["fold", "reaction", "ec", "go-mf", "go-bp", "go-cc"]
 SplitBy = Literal["superfamily", "cluster"]
@@ -141,25 +139,6 @@ class Task:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Packed(Sequence[bytes]):
-    """Chains that are packed when they are asked for."""
-
-    chains: Sequence[Chain]
-
-    def __len__(self) -> int:
-        return len(self.chains)
-
-    @overload
-    def __getitem__(self, row: int) -> bytes: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[bytes]: ...
-    def __getitem__(self, row: int | slice) -> bytes | list[bytes]:
-        if isinstance(row, slice):
-            return [pack_chain(chain) for chain in self.chains[row]]
-        return pack_chain(self.chains[int(row)])
-
-
 def read_task(folder: str | Path, name: TaskName) -> Task:
     """A released set: IEConv's fold and reaction, nrPDB's EC and GO, with their own parts.
 
@@ -193,7 +172,7 @@ def read_task(folder: str | Path, name: TaskName) -> Task:
         name=name,
         source=Path(folder).name,
         sequences=[chain.sequence for chain in chains],
-        structures=_Packed(chains),
+        structures=PackedChains(chains.__getitem__, len(chains)),
         labels=np.concatenate([read.labels for read in parts.values()]),
         classes=parts[first].classes,
         groups=np.arange(len(chains)),
@@ -294,7 +273,7 @@ def make_task(
         name=name,
         source=f"{chains.name} split by {split}",
         sequences=part.sequences,
-        structures=PackedChains(part),
+        structures=PackedChains(part.chain, len(part)),
         labels=labels,
         classes=tuple(np.array(classes)[taught].tolist()),
         groups=np.unique(keys, return_inverse=True)[1].astype(np.int64),

@@ -139,8 +139,10 @@ def _across(way: Way, asked: Asked, task: Task, journal: Journal) -> Answer:
         )
     sides = {one.reads: one for one in (asked, asked.partner)}
     query, _, labelled = way.partition("-to-")
-    taught = sides[labelled].embeddings(_taken(task, labelled, task.train))  # type: ignore[index]
-    test = sides[query].embeddings(_taken(task, query, task.test))  # type: ignore[index]
+    taught, test = (
+        sides[reads].embeddings(_taken(task, reads, rows), progress=journal.progress)  # type: ignore[index]
+        for reads, rows in ((labelled, task.train), (query, task.test))
+    )
     return _nearest(task, taught, test, 1)
 
 

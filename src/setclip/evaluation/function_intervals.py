@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from setclip.evaluation.intervals import Interval
+from setclip.evaluation.intervals import Interval, nested_interval
 from setclip.evaluation.protein_function import TermCounts
 from setclip.evaluation.rows import DoubleArray
 
@@ -68,18 +68,13 @@ def _interval(
 ) -> Interval:
     if not pairs:
         raise ValueError("no seed was given: pass a list with the counts of each seed.")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}: give a share between 0 and 1, such as 0.95.")
-    rng = np.random.default_rng(seed)
-    chosen = rng.integers(len(pairs), size=(draws, len(pairs)))
-    found = np.empty(chosen.shape)
-    for index, (own, other) in enumerate(pairs):
-        hits = chosen == index
-        found[hits] = _resampled(own, other, int(hits.sum()), rng)
-    tail = (1 - level) / 2
-    low, high = np.quantile(found.mean(axis=1), [tail, 1 - tail])
-    values = [own.fmax.value - (other.fmax.value if other else 0.0) for own, other in pairs]
-    return Interval(100 * float(np.mean(values)), 100 * float(low), 100 * float(high))
+    return nested_interval(
+        [100 * (own.fmax.value - (other.fmax.value if other else 0.0)) for own, other in pairs],
+        lambda i, n, rng: 100 * _resampled(*pairs[i], n, rng),
+        level=level,
+        draws=draws,
+        seed=seed,
+    )
 
 
 def _resampled(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -68,17 +68,47 @@ def bootstrap(
     groups = [_flat(group, f"values[{i}]") for i, group in enumerate(values)]
     if not groups:
         raise ValueError("no seed was given: pass a list with one array a seed.")
+    return nested_interval(
+        [group.mean() for group in groups],
+        lambda i, n, rng: _resampled_means(groups[i], n, rng),
+        level=level,
+        draws=draws,
+        seed=seed,
+    )
+
+
+def nested_interval(
+    values: Sequence[float],
+    resample: Callable[[int, int, np.random.Generator], DoubleArray],
+    *,
+    level: float,
+    draws: int,
+    seed: int,
+) -> Interval:
+    """Mean over seeds, each draw resampling the seeds and then what is inside each chosen one.
+
+    Args:
+        values: Of each seed, as it was measured.
+        resample: The value of a seed, by its place, on so many resamples of what it was measured
+            on. Returns shape [resamples].
+        level: Share of the draws inside the interval.
+        draws: Bootstrap draws.
+        seed: Seed of the resampling.
+
+    Raises:
+        ValueError: Level outside (0, 1).
+    """
     if not 0 < level < 1:
         raise ValueError(f"level is {level}: give a share between 0 and 1, such as 0.95.")
     rng = np.random.default_rng(seed)
-    chosen = rng.integers(len(groups), size=(draws, len(groups)))
-    means = np.empty(chosen.shape)
-    for index, group in enumerate(groups):
+    chosen = rng.integers(len(values), size=(draws, len(values)))
+    found = np.empty(chosen.shape)
+    for index in range(len(values)):
         hits = chosen == index
-        means[hits] = _resampled_means(group, int(hits.sum()), rng)
+        found[hits] = resample(index, int(hits.sum()), rng)
     tail = (1 - level) / 2
-    low, high = np.quantile(means.mean(axis=1), [tail, 1 - tail])
-    return Interval(float(np.mean([group.mean() for group in groups])), float(low), float(high))
+    low, high = np.quantile(found.mean(axis=1), [tail, 1 - tail])
+    return Interval(float(np.mean(values)), float(low), float(high))
 
 
 def paired_bootstrap(

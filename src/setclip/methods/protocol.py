@@ -54,11 +54,17 @@ class Options(BaseModel):
     Attributes:
         paper: What `recipe: paper` fixes of the fields that are not given, for methods that have a
             field `recipe`.
+        how_alone: Fields that decide how a fit is computed, not what: it may go on with others.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     paper: ClassVar[Mapping[str, Any]] = {}
+    how_alone: ClassVar[frozenset[str]] = frozenset()
+
+    def decisive(self) -> dict[str, Any]:
+        """What decides the result, as JSON values, defaults included."""
+        return self.model_dump(mode="json", exclude=set(self.how_alone))
 
     @model_validator(mode="before")
     @classmethod

@@ -64,7 +64,6 @@ class TowerSettings(Options):
 
     Attributes:
         trains_encoders: Such a method takes raw items and gives a model that does.
-        how_alone: Fields that decide how a run is computed, not what: it may go on with others.
     """
 
     trains_encoders: ClassVar[bool] = True
@@ -252,7 +251,7 @@ def fit_towers(
         seed=seed,
         journal=journal,
         facts={
-            "options": o.model_dump(mode="json", exclude=set(o.how_alone)),
+            "options": o.decisive(),
             "encoders": [data.x.backbone.fingerprint, data.y.backbone.fingerprint],
             "data": digest(data.pools),
         },

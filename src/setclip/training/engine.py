@@ -163,7 +163,7 @@ def train_towers(
     """
     journal = journal or Journal()
     accelerator = _accelerator(engine, journal)
-    weights = _weights(towers, blocks, engine, accelerator)
+    weights = _laid_out(towers, blocks, engine, accelerator)
     trained = {n: p for n, p in towers.named_parameters() if p.requires_grad}
     if not trained:
         raise ValueError("no parameter of the towers is trained: leave some blocks or heads free.")
@@ -201,9 +201,9 @@ def train_towers(
                     run.save(path, known, writes=journal.writes)
     for tracker in accelerator.trackers:
         tracker.finish()  # `end_training` would also part the processes, which have more to do
-    trained_so = run.finish(schedule, journal, phase, selected=criterion is not None)
+    outcome = run.finish(schedule, journal, phase, selected=criterion is not None)
     weights.end()
-    return trained_so
+    return outcome
 
 
 class _Run:
@@ -410,13 +410,12 @@ class _Run:
 
     def _numbered(self, number: int) -> Tensor:
         """A parameter by its number in the optimiser's state."""
-        found: Tensor = [p for group in self.optimiser.param_groups for p in group["params"]][
-            number
-        ]
+        numbered = [p for group in self.optimiser.param_groups for p in group["params"]]
+        found: Tensor = numbered[number]
         return found
 
 
-def _weights(
+def _laid_out(
     towers: nn.Module, blocks: Sequence[nn.Module], engine: Engine, accelerator: Accelerator
 ) -> Weights:
     """Bring the weights to where they are trained."""
