@@ -33,6 +33,8 @@ def test_credits_average_to_the_recall() -> None:
     for k in (1, 5, 10):
         assert len(result["credits"][str(k)]) == result["gallery"]
         recall = result["metrics"][f"recall@{k}"]
+        ways = result["directions"].values()
+        assert recall == pytest.approx(np.mean([way[f"recall@{k}"] for way in ways]))
         assert np.mean(result["credits"][str(k)]) == pytest.approx(recall, abs=1e-3)
 
 

@@ -11,7 +11,7 @@ import pytest
 from setclip.data import datasets, proteins
 from setclip.data.datasets import BUNDLED, built_folder, load_dataset, load_folder
 from setclip.data.proteins import load_proteins
-from setclip.encoders import get
+from setclip.encoders import from_card, get
 from setclip.modalities.image import read_image
 from setclip.modalities.text import clean_text
 from setclip.proteins.packed import unpack_chain
@@ -168,6 +168,18 @@ def test_of_the_built_chains_those_of_one_domain_stay_one_a_cluster(monkeypatch)
     data = load_dataset("protein-chains")
     assert data.name == "protein-chains"
     assert data.x_items == [three.sequences[0], three.sequences[2]]
+
+
+def test_of_the_short_chains_the_structure_encoder_sees_residues(monkeypatch):
+    chains = load_proteins()
+    kept = [0, int(np.argmax(np.diff(chains.starts)))]
+    built = replace(chains.take(kept), name="protein-chains", s35=["a", "b"])
+    monkeypatch.setattr(proteins, "load_proteins", lambda *_, **__: built)
+    monkeypatch.setattr(datasets, "SHORT", int(np.diff(built.starts)[0]))
+    short, every = load_dataset("protein-chains-150"), load_dataset("protein-chains")
+    assert short.x_items == [built.sequences[0]]
+    assert len(every) == 2
+    assert from_card(short.y_encoder).fingerprint != from_card(every.y_encoder).fingerprint
 
 
 def test_unknown_names_are_guessed():

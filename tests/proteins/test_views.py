@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from proteins.backbones import chain
 
 from setclip.encoders.cdconv import CDConv
-from setclip.proteins.chains import UNKNOWN
+from setclip.proteins.chains import LETTERS, UNKNOWN
 from setclip.proteins.residues import pad_chains, structure_item
 from setclip.proteins.views import (
     SequenceViews,
@@ -40,6 +40,16 @@ def test_a_view_of_a_sequence_is_a_stretch_of_it_with_residues_hidden(sequence, 
         for i in range(len(sequence) - len(view) + 1)
     )
     assert any(fits)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_one_draw_a_sequence_and_its_structure_keep_the_same_stretch(seed):
+    own = chain(80, rng(1))
+    sequence = sequence_view(own.sequence, rng(seed), SequenceViews(mask=0))
+    structure = structure_view(
+        structure_item(own), rng(seed), StructureViews(noise=0, hole=0, mask=0)
+    )
+    assert "".join(LETTERS[code] for code in structure["codes"]) == sequence
 
 
 def test_no_change_asked_for_is_no_change():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -80,6 +82,16 @@ def test_without_views_items_come_as_they_are() -> None:
     np.testing.assert_array_equal(batch.x["v"].numpy(), expected)
     assert batch.x_again is None
     assert len(batch.x_seen) == 0
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_one_draw_decides_both_views_of_a_pair_where_that_is_asked_for(together: bool) -> None:
+    composition = replace(EVERYTHING, pairs_together=together)
+    batch, plain = (steps(composition=c)[1] for c in (composition, Composition(pairs=6, pool=10)))
+    # The noise of a view is one draw a number; x has six numbers an item, y five.
+    x, y = (getattr(batch, side)["v"] - getattr(plain, side)["v"] for side in "xy")
+    same = torch.isclose(x[:, :5], y, atol=1e-5).all(dim=1)
+    assert same.tolist() == [together] * 6 + [False] * 10
 
 
 def test_second_views_differ_from_the_first_and_name_their_rows() -> None:

@@ -74,3 +74,30 @@ TRAINED_ENCODERS: dict[str, tuple[str, CLIPTowers | Towers]] = {
     "clip-towers": ("CLIP end to end", CLIPTowers(**_AT)),
 }
 """Set-CLIP end to end and the same without each of its terms."""
+
+_CHAINS: dict[str, Any] = {
+    "x": {"kind": "protein-transformer", "width": 64, "layers": 2},
+    "y": {"kind": "cdconv"},
+    "x_blocks": "all",
+    "y_blocks": "all",
+    "batch_pairs": 32,
+    "lr": 1e-3,
+    "steps": 400,
+    "wise": 1.0,
+}
+_POOLS: dict[str, Any] = _CHAINS | {"batch": 64, "batch_views": 32, "extra_negatives": False}
+
+TRAINED_PROTEINS: dict[str, tuple[str, CLIPTowers | Towers]] = {
+    "protein-frozen": ("auto, frozen", Towers(**_CHAINS | {"steps": 0})),
+    "protein-clip": ("CLIP end to end", CLIPTowers(**_CHAINS)),
+    "protein-clip-long": (
+        "CLIP, three times the steps",
+        CLIPTowers(**_CHAINS | {"steps": 1200}),
+    ),
+    "protein-towers": ("Set-CLIP end to end", Towers(**_POOLS)),
+    "protein-no-sdd": ("… without SDD", Towers(**_POOLS, weight_sdd=0.0)),
+    "protein-no-mmd": ("… without MMD", Towers(**_POOLS, weight_mmd=0.0)),
+    "protein-no-ssl": ("… without SSL", Towers(**_POOLS, weight_ssl=0.0)),
+    "protein-no-match": ("… without matching", Towers(**_POOLS, weight_match=0.0)),
+}
+"""The same for sequences and structures; both encoders begin with random weights."""

@@ -39,9 +39,9 @@ def run_cell(cell: Cell, data: BenchmarkData) -> Result:
 
     Returns:
         JSON values. ``cell`` says what decided the result, ``cost`` what it cost; a fitted method
-        also has ``metrics``, ``credits`` (per test item, in percent, by k: what intervals are
-        made from), ``notes`` and ``warnings``. A method that cannot work from this supervision has
-        ``error``, the reason, instead.
+        also has ``metrics`` (means of both ``directions``), ``credits`` (per test item, in percent,
+        by k: what intervals are made from), ``notes`` and ``warnings``. A method that cannot work
+        from this supervision has ``error``, the reason, instead.
     """
     started = time.perf_counter()
     result: Result = {"format": FORMAT, "cell": cell.decisive(), "versions": versions()}
@@ -73,6 +73,10 @@ def _score(model: AlignedModel, drawn: Draw, x: FloatArray, y: FloatArray) -> Re
         | {"median_rank": found.median_rank, "foscttm": found.foscttm},
         "chance": {f"recall@{k}": found.chance[k] for k in KS}
         | {"median_rank": (len(drawn.test) + 1) / 2, "foscttm": 0.5},
+        "directions": {
+            "x to y": {f"recall@{k}": found.x_to_y.recall[k] for k in KS},
+            "y to x": {f"recall@{k}": found.y_to_x.recall[k] for k in KS},
+        },
         "credits": {str(k): np.round(found.per_item(k), 4).tolist() for k in KS},
     }
 

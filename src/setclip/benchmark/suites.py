@@ -7,9 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar, get_args
 
-from setclip.benchmark.ablation import ABLATED, ABLATED_STARTS, FORMS, TRAINED_ENCODERS
+from setclip.benchmark.ablation import (
+    ABLATED,
+    ABLATED_STARTS,
+    FORMS,
+    TRAINED_ENCODERS,
+    TRAINED_PROTEINS,
+)
 from setclip.benchmark.cells import ALL, BenchmarkMethod, Cell, Condition, PairCount
 from setclip.benchmark.planted import PLANTED
+from setclip.data.datasets import SHORT_CHAINS
 from setclip.methods import CCA, CLIP, METHODS, Procrustes, Ridge, SetCLIP, SigLIP, make_method
 from setclip.suggest import nearest
 
@@ -213,6 +220,17 @@ SUITES: dict[str, Suite] = {
         ("proteins",),
         _settings((37, 150), ("disjoint", "concept-sets")),
         (*FAMILIAR, "auto"),
+    ),
+    "protein-chains": Suite(
+        "Sequences and structures of chains of up to 150 residues with encoders trained end to "
+        "end, superfamilies apart, 5 % of the pairs known; CDConv sees what the residues are",
+        (SHORT_CHAINS,),
+        _settings((182,), ("disjoint", "concept-sets")),
+        (*TRAINED_PROTEINS, "ridge", "cca", "auto"),
+        seeds=3,
+        fewer={name: Fewer(seeds=1) for name in TRAINED_PROTEINS if "-no-" in name},
+        known=TRAINED_PROTEINS,
+        baseline="CLIP end to end",
     ),
     "full": Suite(
         "Every data set, method and number of pairs",

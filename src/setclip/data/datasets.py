@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 BUNDLED = Path(__file__).parent / "bundled"
 BUILT = ("openclipart", "mdi-icons", "protein-chains")
+SHORT_CHAINS = "protein-chains-150"
+"""The chains of protein-chains of up to :data:`SHORT` residues; its encoder of structures sees what
+the residues are, as published."""
+SHORT = 150
 STRUCTURE_ALONE: dict[str, Any] = {"kind": "cdconv", "types": False}
 """Encoder of structures that cannot read off the sequence that is looked for."""
 
@@ -137,7 +141,8 @@ def load_dataset(name: str, *, folder: str | Path | None = None) -> Dataset:
 
     Args:
         name: "emoji", "glosses" or "proteins", which are always there, or "openclipart",
-            "mdi-icons" or "protein-chains", which `setclip data build` makes.
+            "mdi-icons" or "protein-chains", which `setclip data build` makes;
+            "protein-chains-150" is the short ones of the last.
         folder: Where a built one lies; None for the place where `setclip data build` puts it.
 
     Raises:
@@ -148,9 +153,11 @@ def load_dataset(name: str, *, folder: str | Path | None = None) -> Dataset:
         return _LOADERS[name]()
     if name == "protein-chains":
         return _protein_chains(folder)
+    if name == SHORT_CHAINS:
+        return _protein_chains(folder, longest=SHORT)
     if name in BUILT:
         return load_folder(built_folder(name) if folder is None else folder, name=name)
-    known = (*_LOADERS, *BUILT)
+    known = (*_LOADERS, *BUILT, SHORT_CHAINS)
     raise ValueError(
         f"no data set is called {name!r}.{nearest(name, known)} Choose one of: {', '.join(known)}."
     )
@@ -228,13 +235,25 @@ def _proteins() -> Dataset:
     return _of_proteins(load_proteins())
 
 
-def _protein_chains(folder: str | Path | None) -> Dataset:
-    """Of the built chains those of one known domain, the first of each cluster of 35 % identity."""
+def _protein_chains(folder: str | Path | None, longest: int | None = None) -> Dataset:
+    """Of the built chains those of one known domain, the first of each cluster of 35 % identity.
+
+    Args:
+        folder: Where they lie.
+        longest: Residues at most of the chains that count.
+    """
     from setclip.data.proteins import load_proteins
 
     chains = load_proteins("protein-chains", folder=folder)
+    if longest is not None:
+        chains = chains.take(np.flatnonzero(np.diff(chains.starts) <= longest))
     first = {cluster: row for row, cluster in reversed([*enumerate(chains.s35)]) if cluster}
-    return _of_proteins(chains.take(sorted(first.values())))
+    chosen = _of_proteins(chains.take(sorted(first.values())))
+    return (
+        chosen
+        if longest is None
+        else replace(chosen, name=SHORT_CHAINS, y_encoder={"kind": "cdconv"})
+    )
 
 
 def _of_proteins(chains: ProteinSet) -> Dataset:

@@ -38,6 +38,9 @@ VIEWS: dict[str, View] = {
     "structure": structure_view,
 }
 
+ALONG_THE_CHAIN = frozenset({"sequence", "structure"})
+"""Modalities whose views first draw a stretch of residues: of one draw it is the same stretch."""
+
 
 @dataclass(frozen=True)
 class Side:
@@ -209,6 +212,11 @@ class TowerData:
         return Sources(
             self.x.pairs, self.y.pairs, self.x.pool, self.y.pool, self.x.collate, self.y.collate
         )
+
+    @property
+    def aligned(self) -> bool:
+        """Whether a stretch of an x is the partner of the same stretch of its y."""
+        return {self.x.backbone.modality, self.y.backbone.modality} <= ALONG_THE_CHAIN
 
     def all_bad(self, found: Sequence[BadItem]) -> list[BadItem]:
         """Bad items of the given pools: those known from the start, and those of these streams."""

@@ -82,7 +82,8 @@ class TowerSettings(Options):
     variants: NonNegativeInt = 2
     """Views of each item that are kept with a frozen beginning."""
     augment: bool = True
-    """Train on random views of the items."""
+    """Train on random views of the items. A sequence and its structure are cut to the same stretch
+    where they are a known pair."""
     head: HeadKind = "linear"
     """Form of a random head; that of a fitted start is linear."""
     dim: PositiveInt = 256
@@ -302,6 +303,7 @@ def _batches(o: Towers, data: TowerData, seed: int) -> Callable[[int, int], Iter
         o.batch if needs_pools else 0,
         augment=o.augment,
         second_views=o.batch_views if o.weight_ssl else 0,
+        pairs_together=data.aligned,
     )
     steps = Steps(data.sources, data.pools, composition, seed=seed, rank=rank(), world=world_size())
     return partial(load_steps, steps, workers=o.workers)

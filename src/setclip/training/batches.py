@@ -74,12 +74,15 @@ class Composition:
         pool: Rows of either pool a step; with sets, whole sets of about so many rows.
         augment: Whether items are seen in random views.
         second_views: Rows of either side, at most, of which a second view is made.
+        pairs_together: Whether one draw decides the views of both sides of a pair, so that a view
+            that keeps a stretch of an item keeps the same stretch of its partner.
     """
 
     pairs: int
     pool: int
     augment: bool = False
     second_views: int = 0
+    pairs_together: bool = False
 
 
 @dataclass
@@ -257,8 +260,10 @@ class Steps(Dataset[Batch]):
     ) -> dict[int, Any]:
         """Prepared items by row, the unreadable left out and listed."""
         found = {}
+        together = self.composition.pairs_together
         for row in rows:
-            rng = np.random.default_rng([self.seed, VIEWS, step, _STREAMS.index(stream), row])
+            draw = "x pairs" if together and stream == "y pairs" else stream
+            rng = np.random.default_rng([self.seed, VIEWS, step, _STREAMS.index(draw), row])
             try:
                 found[row] = source.read(int(row), rng, view=self.composition.augment)
             except BadItemError as error:
