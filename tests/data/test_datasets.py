@@ -179,7 +179,11 @@ def test_of_the_short_chains_the_structure_encoder_sees_residues(monkeypatch):
     short, every = load_dataset("protein-chains-150"), load_dataset("protein-chains")
     assert short.x_items == [built.sequences[0]]
     assert len(every) == 2
-    assert from_card(short.y_encoder).fingerprint != from_card(every.y_encoder).fingerprint
+    typed, plain = load_dataset("proteins-typed"), load_dataset("proteins")
+    assert typed.x_items == plain.x_items
+    hidden, seen = (from_card(d.y_encoder).fingerprint for d in (every, short))
+    assert hidden != seen
+    assert [from_card(d.y_encoder).fingerprint for d in (plain, typed)] == [hidden, seen]
 
 
 def test_unknown_names_are_guessed():

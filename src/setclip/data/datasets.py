@@ -28,8 +28,12 @@ SHORT_CHAINS = "protein-chains-150"
 """The chains of protein-chains of up to :data:`SHORT` residues; its encoder of structures sees what
 the residues are, as published."""
 SHORT = 150
+TYPED_PROTEINS = "proteins-typed"
+"""The bundled chains with such an encoder of structures."""
 STRUCTURE_ALONE: dict[str, Any] = {"kind": "cdconv", "types": False}
 """Encoder of structures that cannot read off the sequence that is looked for."""
+RESIDUES_SEEN: dict[str, Any] = {"kind": "cdconv"}
+"""Encoder of structures that sees what each residue is, as published."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +239,10 @@ def _proteins() -> Dataset:
     return _of_proteins(load_proteins())
 
 
+def _typed_proteins() -> Dataset:
+    return replace(_proteins(), name=TYPED_PROTEINS, y_encoder=RESIDUES_SEEN)
+
+
 def _protein_chains(folder: str | Path | None, longest: int | None = None) -> Dataset:
     """Of the built chains those of one known domain, the first of each cluster of 35 % identity.
 
@@ -281,6 +289,7 @@ _LOADERS: dict[str, Callable[[], Dataset]] = {
     "emoji": _emoji,
     "glosses": _glosses,
     "proteins": _proteins,
+    TYPED_PROTEINS: _typed_proteins,
 }
 
 
