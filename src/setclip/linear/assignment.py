@@ -1,12 +1,11 @@
 """Which row of one modality goes with which row of the other, in a space both share.
 
-Four ways, from exact to large:
+Three ways, from exact to large:
 
 - `hungarian`: the best one-to-one matching of a score matrix; up to about 5,000 a side.
 - `block_hungarian`: the same on random blocks; any size, time grows with n * block.
 - `candidate_matching`: the best one-to-one matching among each row's nearest neighbours; within
   a few thousandths of the exact score at a tenth of its time, and 100,000 a side in minutes.
-- `mutual_nearest_neighbours`: only rows that choose each other; fewer matches, more of them right.
 """
 
 from __future__ import annotations
@@ -146,43 +145,7 @@ def candidate_matching(
     return _joined(parts, start)
 
 
-def mutual_nearest_neighbours(
-    x: npt.ArrayLike, y: npt.ArrayLike, *, csls: int = 10, block: int = 2048
-) -> Matching:
-    """Rows that are each other's nearest neighbour.
-
-    Args:
-        x: Unit rows. Shape [n, d].
-        y: Unit rows. Shape [m, d].
-        csls: Neighbourhood of the hubness correction, see :func:`csls_scores`; 0 for none.
-        block: Rows of scores held at once.
-
-    Returns:
-        The matches; `scores` are inner products, without the correction.
-    """
-    start = time.perf_counter()
-    x, y = _same_width(x, y)
-    x_radius = y_radius = None
-    if csls:
-        x_radius = neighbours(x, y, k=csls, block=block).scores.mean(axis=1)
-        y_radius = neighbours(y, x, k=csls, block=block).scores.mean(axis=1)
-    # Half the radius: CSLS doubles the inner product, and only the order matters.
-    forth = neighbours(x, y, k=1, block=block, penalty=y_radius).indices[:, 0]
-    back = neighbours(y, x, k=1, block=block, penalty=x_radius).indices[:, 0]
-    rows = np.flatnonzero(back[forth] == np.arange(len(x)))
-    columns = forth[rows]
-    scores = np.einsum("ij,ij->i", x[rows], y[columns])
-    return Matching(rows, columns, scores, time.perf_counter() - start)
-
-
-def neighbours(
-    x: npt.ArrayLike,
-    y: npt.ArrayLike,
-    *,
-    k: int,
-    block: int = 2048,
-    penalty: FloatArray | None = None,
-) -> Neighbours:
+def neighbours(x: npt.ArrayLike, y: npt.ArrayLike, *, k: int, block: int = 2048) -> Neighbours:
     """The k rows of y with the largest inner product, for every row of x.
 
     Args:
@@ -190,16 +153,12 @@ def neighbours(
         y: Shape [m, d].
         k: Neighbours per row; at most m are returned.
         block: Rows of scores held at once: memory is O(block * m).
-        penalty: Half of it is taken off the scores of each row of y. Shape [m].
     """
     x, y = _same_width(x, y)
     left, right = torch.from_numpy(x), torch.from_numpy(y).T.contiguous()
-    offset = None if penalty is None else torch.from_numpy(np.asarray(0.5 * penalty, x.dtype))
     indices, scores = [], []
     for begin in range(0, len(left), block):
         product = left[begin : begin + block] @ right
-        if offset is not None:
-            product -= offset
         # torch's selection is about three times as fast as numpy's partition.
         best = product.topk(min(k, len(y)), dim=1)
         indices.append(best.indices)
@@ -208,29 +167,6 @@ def neighbours(
         empty = np.zeros((0, min(k, len(y))))
         return Neighbours(empty.astype(np.int64), empty)
     return Neighbours(torch.cat(indices).numpy(), torch.cat(scores).numpy())
-
-
-def csls_scores(scores: npt.ArrayLike, *, k: int = 10) -> FloatArray:
-    """Cross-domain similarity local scaling: ``2 s_ij - r_i - r_j``.
-
-    r is a row's (column's) mean score over its k nearest neighbours, so that hubs, near to
-    everything, stop being everyone's nearest neighbour.
-
-    Args:
-        scores: Cosine similarities. Shape [n, m].
-        k: Neighbourhood; 10 in the source.
-
-    Source:
-        Conneau et al., "Word Translation Without Parallel Data", arXiv 1710.04087.
-    """
-    matrix = np.asarray(scores)
-    return 2 * matrix - _mean_of_best(matrix, k)[:, None] - _mean_of_best(matrix.T, k)[None, :]
-
-
-def _mean_of_best(scores: FloatArray, k: int) -> FloatArray:
-    k = min(k, scores.shape[1])
-    best: FloatArray = np.partition(scores, -k, axis=1)[:, -k:].mean(axis=1)
-    return best
 
 
 def _sparse_matching(
