@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from setclip.benchmark import NAMED, SUITES, cells_of
-from setclip.benchmark.ablation import ABLATED, ABLATED_STARTS, FORMS, MEMORY
+from setclip.benchmark.ablation import (
+    ABLATED,
+    ABLATED_STARTS,
+    FORMS,
+    MEMORY,
+    TRAINED_ENCODERS,
+    TRAINED_PROTEINS,
+)
 
 BASE = ABLATED["sdd"][1].model_dump()
 CHANGED = {
@@ -35,6 +42,25 @@ CHANGED = {
 def test_one_thing_is_changed(name: str, changed: dict[str, object]) -> None:
     options = NAMED[name][1].model_dump()
     assert {k: v for k, v in options.items() if v != BASE[k]} == changed
+
+
+@pytest.mark.parametrize(
+    ("trained", "whole"),
+    [(TRAINED_ENCODERS, "towers"), (TRAINED_PROTEINS, "protein-towers")],
+    ids=["clip-art", "protein-chains"],
+)
+def test_of_trained_encoders_one_weight_is_taken_away(trained, whole) -> None:
+    base = trained[whole][1].model_dump()
+    without = [method.model_dump() for name, (_, method) in trained.items() if "-no-" in name]
+    assert sorted(
+        next(iter(changed))
+        for options in without
+        if len(changed := {k: v for k, v in options.items() if v != base[k]}) == 1
+        and not any(changed.values())
+    ) == ["weight_match", "weight_mmd", "weight_sdd", "weight_ssl"]
+    clip = next(m for n, (_, m) in trained.items() if n in ("clip-towers", "protein-clip"))
+    shared = {"steps", "lr", "batch_pairs", "x", "y", "x_blocks", "y_blocks", "wise", "augment"}
+    assert {k: base[k] for k in shared} == {k: clip.model_dump()[k] for k in shared}
 
 
 def test_every_ablated_method_is_pinned_above_but_for_starts() -> None:

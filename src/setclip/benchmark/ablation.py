@@ -86,15 +86,14 @@ _CHAINS: dict[str, Any] = {
     "wise": 1.0,
 }
 _POOLS: dict[str, Any] = _CHAINS | {"batch": 64, "batch_views": 32, "extra_negatives": False}
+_LONG: dict[str, Any] = {"steps": 1200}
 
 TRAINED_PROTEINS: dict[str, tuple[str, CLIPTowers | Towers]] = {
     "protein-frozen": ("auto, frozen", Towers(**_CHAINS | {"steps": 0})),
     "protein-clip": ("CLIP end to end", CLIPTowers(**_CHAINS)),
-    "protein-clip-long": (
-        "CLIP, three times the steps",
-        CLIPTowers(**_CHAINS | {"steps": 1200}),
-    ),
     "protein-towers": ("Set-CLIP end to end", Towers(**_POOLS)),
+    "protein-clip-long": ("CLIP, three times the steps", CLIPTowers(**_CHAINS | _LONG)),
+    "protein-long": ("Set-CLIP, three times the steps", Towers(**_POOLS | _LONG)),
     "protein-no-sdd": ("… without SDD", Towers(**_POOLS, weight_sdd=0.0)),
     "protein-no-mmd": ("… without MMD", Towers(**_POOLS, weight_mmd=0.0)),
     "protein-no-ssl": ("… without SSL", Towers(**_POOLS, weight_ssl=0.0)),

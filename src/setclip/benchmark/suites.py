@@ -228,7 +228,7 @@ SUITES: dict[str, Suite] = {
         _settings((182,), ("disjoint", "concept-sets")),
         (*TRAINED_PROTEINS, "ridge", "cca", "auto"),
         seeds=3,
-        fewer={name: Fewer(seeds=1) for name in TRAINED_PROTEINS if "-no-" in name},
+        fewer={n: Fewer(seeds=1) for n in TRAINED_PROTEINS if "-no-" in n or "-long" in n},
         known=TRAINED_PROTEINS,
         baseline="CLIP end to end",
     ),
