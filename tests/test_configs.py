@@ -372,7 +372,7 @@ def test_protein(folder, monkeypatch):
     pools = load_material(config).pools
     assert len(pools.shared_sets) >= 4
     card = AlignedModel.load(config.output).card
-    assert (card.x_encoder, card.y_encoder["kind"]) == ("protein-transformer", "cdconv")
+    assert (card.x_encoder, card.y_encoder) == ("protein-transformer", "cdconv")
     page = run_report(config.output).read_text(encoding="utf-8")
     assert "structure" in page
     assert any(name.split("_")[0] in page for name in few.names)
