@@ -16,10 +16,10 @@ from setclip.linear.cross_covariance import from_pairs
 from setclip.linear.maps import Alignment, Array, Principal, principal
 from setclip.linear.procrustes import procrustes
 from setclip.methods import closed_form
-from setclip.methods.closed_form import Candidate, Matching, choose, solve
+from setclip.methods.closed_form import Candidate, SetMatching, choose, solve
 from setclip.training.journal import Journal
 
-MATCHING = Matching(rounds=2, temperature=0.1, folds=1)
+MATCHING = SetMatching(rounds=2, temperature=0.1, folds=1)
 
 
 def pools(pairs: int = 20, **options: Any) -> Pools:

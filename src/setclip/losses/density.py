@@ -67,7 +67,7 @@ from setclip.losses.kernels import (
     log_kernel_sums,
     mutual_log_kernel_sums,
 )
-from setclip.losses.sets import PaddedSets, Side, matched_sets, padded_squared_distances
+from setclip.losses.sets import MatchedSets, Side, matched_sets, padded_squared_distances
 from setclip.losses.validation import (
     block_size,
     full_precision,
@@ -281,7 +281,7 @@ def _scales(z: Tensor, name: str, form: _Form) -> Tensor:
 
 
 def _divergences_by_set(
-    x: Tensor, y: Tensor, sets: PaddedSets, x_scales: Tensor, y_scales: Tensor, form: _Form
+    x: Tensor, y: Tensor, sets: MatchedSets, x_scales: Tensor, y_scales: Tensor, form: _Form
 ) -> Tensor:
     """D(X → Y) + D(Y → X) inside each set, the scales given for all rows. Shape [s]."""
     x, y = x[sets.x.rows], y[sets.y.rows]
@@ -291,7 +291,7 @@ def _divergences_by_set(
     return _padded_divergence(x, y, x_scales, y_scales, sets, form)
 
 
-def _losses_by_set(x: Tensor, y: Tensor, sets: PaddedSets, form: _Form) -> Tensor:
+def _losses_by_set(x: Tensor, y: Tensor, sets: MatchedSets, form: _Form) -> Tensor:
     """SDD inside each set, with the statistics of the set. Shape [s]."""
     x, y = x[sets.x.rows], y[sets.y.rows]
     if len(sets) == 1:
@@ -307,7 +307,7 @@ def _losses_by_set(x: Tensor, y: Tensor, sets: PaddedSets, form: _Form) -> Tenso
 
 
 def _padded_divergence(
-    x: Tensor, y: Tensor, x_scales: Tensor, y_scales: Tensor, sets: PaddedSets, form: _Form
+    x: Tensor, y: Tensor, x_scales: Tensor, y_scales: Tensor, sets: MatchedSets, form: _Form
 ) -> Tensor:
     """D(X → Y) + D(Y → X) inside each set of a padded batch, by plain autograd. Shape [s]."""
     x_under_x = _padded_log_density(x, x, sets.x, x_scales, form, hollow=form.leave_one_out)

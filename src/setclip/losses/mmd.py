@@ -21,7 +21,7 @@ from setclip.losses.kernels import (
     compare,
     exponent_floor,
 )
-from setclip.losses.sets import PaddedSets, Side, matched_sets, padded_squared_distances
+from setclip.losses.sets import MatchedSets, Side, matched_sets, padded_squared_distances
 from setclip.losses.validation import (
     block_size,
     full_precision,
@@ -212,7 +212,7 @@ def _kernel_slope(distances: Tensor, rates: list[float]) -> Tensor:
 
 
 def _inside_sets(
-    x: Tensor, y: Tensor, sets: PaddedSets, rates: Tensor | None, unbiased: bool, block: int
+    x: Tensor, y: Tensor, sets: MatchedSets, rates: Tensor | None, unbiased: bool, block: int
 ) -> Tensor:
     """MMD² inside each set of a padded batch. Shape [s]."""
     x, y = x[sets.x.rows], y[sets.y.rows]
@@ -240,7 +240,7 @@ def _mean_kernel(
     return torch.where(counted, kernel, 0.0).sum(dim=(1, 2)) / counted.sum(dim=(1, 2))
 
 
-def _median_rates_of_sets(x: Tensor, y: Tensor, sets: PaddedSets) -> Tensor:
+def _median_rates_of_sets(x: Tensor, y: Tensor, sets: MatchedSets) -> Tensor:
     """As :func:`_median_rates`, of each set by itself. Shape [s, b]."""
     pooled = torch.cat([x.detach(), y.detach()], dim=1)
     real = torch.cat([sets.x.real, sets.y.real], dim=1)

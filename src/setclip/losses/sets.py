@@ -34,7 +34,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class PaddedSets:
+class MatchedSets:
     """Both modalities' rows of the same sets, in one order; `ids` [s] are those the user gave."""
 
     ids: Tensor
@@ -47,7 +47,7 @@ class PaddedSets:
 
 def matched_sets(
     x: Tensor, y: Tensor, x_sets: Tensor | None, y_sets: Tensor | None, *, alone: int
-) -> list[PaddedSets]:
+) -> list[MatchedSets]:
     """Group the sets that have two rows or more on each side into padded batches.
 
     Args:
@@ -79,7 +79,7 @@ def matched_sets(
     chosen = usable.nonzero()[:, 0]
     sizes = torch.maximum(x_groups.counts, y_groups.counts)[chosen]
     return [
-        PaddedSets(ids[batch], x_groups.padded(batch), y_groups.padded(batch))
+        MatchedSets(ids[batch], x_groups.padded(batch), y_groups.padded(batch))
         for batch in _similar(chosen, sizes, alone)
     ]
 

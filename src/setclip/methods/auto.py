@@ -21,7 +21,7 @@ from setclip.linear.maps import Alignment
 from setclip.linear.procrustes import procrustes
 from setclip.linear.ridge import ridge
 from setclip.linear.transport_procrustes import AGREED, transport_procrustes
-from setclip.methods.closed_form import Candidate, Choice, Form, Matching, compare, solve
+from setclip.methods.closed_form import Candidate, Choice, Form, SetMatching, compare, solve
 from setclip.methods.pool_matching import LEAST_POOL, stages
 from setclip.methods.protocol import Options, Supervision, card, linear_model
 from setclip.methods.transport_cca import TransportCCA
@@ -167,8 +167,8 @@ class Auto(Options):
         )
 
     @property
-    def _matching(self) -> Matching:
-        return Matching(self.rounds, self.temperature, self.parts)
+    def _matching(self) -> SetMatching:
+        return SetMatching(self.rounds, self.temperature, self.parts)
 
     def _against_geometry(self, pools: Pools, shared: Alignability | None) -> str:
         """Why not to look for shared geometry; empty if it is worth looking."""

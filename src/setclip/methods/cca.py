@@ -10,7 +10,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from setclip.data.pools import Pools
 from setclip.linear.cca import cca
 from setclip.linear.maps import Alignment
-from setclip.methods.closed_form import Candidate, Covariances, Matching, choose, solve
+from setclip.methods.closed_form import Candidate, Covariances, SetMatching, choose, solve
 from setclip.methods.protocol import Options, Supervision, card, linear_model
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
@@ -80,8 +80,8 @@ class CCA(Options):
         )
 
     @property
-    def _matching(self) -> Matching:
-        return Matching(self.rounds, self.temperature, self.parts)
+    def _matching(self) -> SetMatching:
+        return SetMatching(self.rounds, self.temperature, self.parts)
 
     def _candidates(self, pools: Pools) -> list[Candidate]:
         sources: tuple[Covariances, ...] = ("pairs", "all")

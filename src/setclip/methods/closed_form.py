@@ -23,7 +23,7 @@ Form = Callable[[Principal, Principal, Array], Alignment]
 
 
 @dataclass(frozen=True)
-class Transport:
+class PoolTransport:
     """How pools are matched with each other, see :func:`setclip.linear.pools.cross_from_pools`.
 
     Attributes:
@@ -55,14 +55,14 @@ class Candidate:
     form: Form
     covariances: Covariances
     settings: Mapping[str, Any]
-    transport: Transport | None = None
+    transport: PoolTransport | None = None
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self.settings.items()) or "its form"
 
 
 @dataclass(frozen=True)
-class Matching:
+class SetMatching:
     """How items inside sets are matched.
 
     Attributes:
@@ -76,7 +76,7 @@ class Matching:
     folds: int
 
 
-NO_MATCHING = Matching(0, 1.0, 1)
+NO_MATCHING = SetMatching(0, 1.0, 1)
 """Of methods that see no sets."""
 
 
@@ -102,7 +102,7 @@ def choose(
     *,
     name: str,
     rank: int,
-    matching: Matching,
+    matching: SetMatching,
     folds: int,
     seed: int,
     journal: Journal,
@@ -134,7 +134,7 @@ def compare(
     *,
     name: str,
     rank: int,
-    matching: Matching,
+    matching: SetMatching,
     folds: int,
     seed: int,
 ) -> Choice:
@@ -171,7 +171,7 @@ def compare(
 
 
 def solve(
-    pools: Pools, candidate: Candidate, *, name: str, rank: int, matching: Matching
+    pools: Pools, candidate: Candidate, *, name: str, rank: int, matching: SetMatching
 ) -> Alignment:
     """Fit one candidate on all pairs and sets.
 
@@ -205,7 +205,7 @@ def _axes_of_pairs(pools: Pools, candidates: list[Candidate]) -> Axes:
     return {"pairs": (principal(pools.x_pairs), principal(pools.y_pairs))}
 
 
-def _fit(pools: Pools, candidate: Candidate, axes: Axes, matching: Matching) -> Alignment:
+def _fit(pools: Pools, candidate: Candidate, axes: Axes, matching: SetMatching) -> Alignment:
     x, y = axes[candidate.covariances]
     pairs = x(pools.x_pairs), y(pools.y_pairs)
     sets = rows_of_shared_sets(pools)
@@ -229,7 +229,7 @@ def _fit(pools: Pools, candidate: Candidate, axes: Axes, matching: Matching) -> 
 
 
 def _transported(
-    pools: Pools, form: Form, transport: Transport, x: Principal, y: Principal, cross: Array
+    pools: Pools, form: Form, transport: PoolTransport, x: Principal, y: Principal, cross: Array
 ) -> Array:
     inner = partial(form, x.inner(), y.inner())
     return cross_from_pools(
@@ -246,13 +246,13 @@ def _transported(
 
 
 def _ranks_of_fold(
-    fold: Fold, candidates: list[Candidate], axes: Axes, matching: Matching
+    fold: Fold, candidates: list[Candidate], axes: Axes, matching: SetMatching
 ) -> list[Array]:
     axes = axes | _axes_of_pairs(fold.train, candidates)
     return [_unit_ranks(fold, candidate, axes, matching) for candidate in candidates]
 
 
-def _unit_ranks(fold: Fold, candidate: Candidate, axes: Axes, matching: Matching) -> Array:
+def _unit_ranks(fold: Fold, candidate: Candidate, axes: Axes, matching: SetMatching) -> Array:
     # Settings are told apart before the rounds have settled.
     quick = replace(matching, rounds=-(-matching.rounds // 2))
     if candidate.transport:

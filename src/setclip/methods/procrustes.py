@@ -9,7 +9,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from setclip.data.pools import Pools
 from setclip.linear.maps import Alignment
 from setclip.linear.procrustes import procrustes
-from setclip.methods.closed_form import Candidate, Covariances, Matching, solve
+from setclip.methods.closed_form import Candidate, Covariances, SetMatching, solve
 from setclip.methods.protocol import Options, Supervision, card, linear_model, visible
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
@@ -44,5 +44,5 @@ class Procrustes(Options):
             Candidate(procrustes, covariances, {}),
             name=self.kind,
             rank=self.rank,
-            matching=Matching(self.rounds, self.temperature, self.parts),
+            matching=SetMatching(self.rounds, self.temperature, self.parts),
         )

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from setclip.data.pools import Pools
 from setclip.linear.cca import averaged_cca
 from setclip.linear.maps import Alignment
-from setclip.methods.closed_form import NO_MATCHING, Candidate, Transport, choose, solve
+from setclip.methods.closed_form import NO_MATCHING, Candidate, PoolTransport, choose, solve
 from setclip.methods.protocol import Options, Supervision, card, linear_model
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
@@ -83,7 +83,7 @@ class TransportCCA(Options):
 
     def candidates(self, pools: Pools, seed: int) -> list[Candidate]:
         """One candidate a group of penalties."""
-        transport = Transport(self.weight, self.rounds, self.temperature, self.batch, seed)
+        transport = PoolTransport(self.weight, self.rounds, self.temperature, self.batch, seed)
         enough = min(len(pools.x_pool), len(pools.y_pool)) >= 2
         return [
             Candidate(
