@@ -30,9 +30,6 @@ from setclip.report import Column, ResultTable, Row
 from setclip.run import run_fit
 from setclip.run_report import run_report
 
-DATASET = "proteins"
-TYPED = TYPED_PROTEINS
-"""The same with the features of an encoder of structures that sees what the residues are."""
 SETTINGS: tuple[tuple[Condition, float], ...] = (
     ("disjoint", 0.05),
     ("disjoint", 0.2),
@@ -98,7 +95,7 @@ def run_protein_demo(
         {
             "data": {
                 "kind": "bundled",
-                "name": DATASET,
+                "name": TYPED_PROTEINS,
                 "pairs": _pairs(share),
                 "condition": condition,
                 "test_fraction": TEST_FRACTION,
@@ -143,7 +140,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _pairs(share: float) -> int:
-    return int(share * (1 - TEST_FRACTION) * len(load_dataset(DATASET)))
+    return int(share * (1 - TEST_FRACTION) * len(load_dataset(TYPED_PROTEINS)))
 
 
 def _common(sizes: Sizes) -> dict[str, Any]:
@@ -177,7 +174,7 @@ def _cells(seed: int, sizes: Sizes) -> Iterator[Cell]:
     }
     for condition, share in SETTINGS:
         for label, method in methods.items():
-            yield Cell(TYPED, condition, _pairs(share), seed, method, label)  # type: ignore[arg-type]
+            yield Cell(TYPED_PROTEINS, condition, _pairs(share), seed, method, label)  # type: ignore[arg-type]
 
 
 def _is_shown(block: Block) -> bool:
@@ -190,7 +187,7 @@ def downstream(model: AlignedModel) -> ResultTable:
     Args:
         model: The aligned one, with its encoders.
     """
-    dataset = load_dataset(TYPED)
+    dataset = load_dataset(TYPED_PROTEINS)
     train, test = split_by_group(
         dataset.concepts, test_fraction=TEST_FRACTION, seed=model.card.seed
     )

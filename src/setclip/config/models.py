@@ -25,7 +25,7 @@ from setclip.encoders.options import EncoderOptions
 from setclip.evaluation.zeroshot import TEMPLATES
 from setclip.methods import AnyMethod
 
-NO_PICTURES = ("glosses", "proteins", "protein-chains")
+NO_PICTURES = ("glosses", "proteins", "proteins-typed", "protein-chains", "protein-chains-150")
 """Bundled data whose x are no pictures."""
 
 
@@ -188,9 +188,16 @@ class BundledData(Section):
     """Real data of matched items, known by name, the pairing hidden as the protocol says."""
 
     kind: Literal["bundled"]
-    name: Literal["emoji", "glosses", "proteins", "openclipart", "mdi-icons", "protein-chains"] = (
-        "emoji"
-    )
+    name: Literal[
+        "emoji",
+        "glosses",
+        "proteins",
+        "proteins-typed",
+        "openclipart",
+        "mdi-icons",
+        "protein-chains",
+        "protein-chains-150",
+    ] = "emoji"
     """emoji, glosses and proteins ship with setclip, the others by `setclip data build`."""
     folder: Name | None = None
     """Where a built one lies, if not in its usual place."""

@@ -145,8 +145,8 @@ def load_dataset(name: str, *, folder: str | Path | None = None) -> Dataset:
 
     Args:
         name: "emoji", "glosses" or "proteins", which are always there, or "openclipart",
-            "mdi-icons" or "protein-chains", which `setclip data build` makes;
-            "protein-chains-150" is the short ones of the last.
+            "mdi-icons" or "protein-chains", which `setclip data build` makes. "proteins-typed" and
+            "protein-chains-150", the short chains, show residues to the encoder of structures.
         folder: Where a built one lies; None for the place where `setclip data build` puts it.
 
     Raises:
@@ -257,11 +257,9 @@ def _protein_chains(folder: str | Path | None, longest: int | None = None) -> Da
         chains = chains.take(np.flatnonzero(np.diff(chains.starts) <= longest))
     first = {cluster: row for row, cluster in reversed([*enumerate(chains.s35)]) if cluster}
     chosen = _of_proteins(chains.take(sorted(first.values())))
-    return (
-        chosen
-        if longest is None
-        else replace(chosen, name=SHORT_CHAINS, y_encoder={"kind": "cdconv"})
-    )
+    if longest is None:
+        return chosen
+    return replace(chosen, name=SHORT_CHAINS, y_encoder=RESIDUES_SEEN)
 
 
 def _of_proteins(chains: ProteinSet) -> Dataset:
