@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,10 @@ if __name__ == "__main__":
 """
 
 
-def test_ctrl_c_stops_the_workers_and_keeps_what_was_finished(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_benchmark_leaves_no_worker_and_keeps_what_was_finished(
+    tmp_path: Path, how: signal.Signals
+) -> None:
     script, fits = tmp_path / "script.py", tmp_path / "fits"
     script.write_text(INTERRUPTED)
     fits.touch()
@@ -132,18 +136,24 @@ def test_ctrl_c_stops_the_workers_and_keeps_what_was_finished(tmp_path: Path) ->
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 120
-    while len(fits.read_text().splitlines()) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: len(fits.read_text().splitlines()) == 2, seconds=120)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    process.send_signal(signal.SIGINT)
+    assert any(is_a_worker(pid) for pid in children)
+    process.send_signal(how)
     _, errors = process.communicate(timeout=30)
-    assert "KeyboardInterrupt" in errors
-    assert not [pid for pid in children if is_a_worker(pid)]
+    assert process.returncode == -how or "KeyboardInterrupt" in errors
+    wait_until(lambda: not any(is_a_worker(pid) for pid in children), seconds=10)
     finished = Cell("small", "disjoint", 5, 0, Counted(file=str(fits)))
     assert "metrics" in read_results([finished], tmp_path)[0]
     run_cells([finished], tmp_path, workers=1, progress=False, data=DATA)
     assert fits.read_text() == "fit\nfit\n"
+
+
+def wait_until(happened: Callable[[], bool], *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def is_a_worker(pid: str) -> bool:

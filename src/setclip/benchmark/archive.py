@@ -18,7 +18,7 @@ from setclip.benchmark.cells import Asked, Cell
 from setclip.benchmark.curves import curves_page
 from setclip.benchmark.measure import Result
 from setclip.benchmark.runner import read_results
-from setclip.benchmark.suites import SUITES, baseline_of, command
+from setclip.benchmark.suites import SUITES, baseline_of, command, label_of
 from setclip.benchmark.table import summarise, to_csv, to_markdown
 from setclip.data.atomic import write_json, write_text
 
@@ -163,11 +163,11 @@ def _note(results: Sequence[Result], asked: int) -> str:
 
 
 def _limits(suite: str) -> str:
-    fewer = SUITES[suite].fewer
-    if not fewer:
+    limited = SUITES[suite]
+    if not limited.fewer:
         return ""
     said: dict[str, list[str]] = {}
-    for name, less in fewer.items():
-        said.setdefault(str(less), []).append(name)
+    for name, less in limited.fewer.items():
+        said.setdefault(str(less), []).append(label_of(name, limited.known))
     listed = "; ".join(f"{', '.join(names)} at {less}" for less, names in said.items())
     return f"To bound the time, measured in fewer places: {listed}."

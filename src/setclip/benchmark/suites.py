@@ -364,6 +364,14 @@ def name_of(label: str) -> str:
     return {shown: name for name, (shown, _) in NAMED.items()}.get(label, label)
 
 
+def label_of(name: str, own: Mapping[str, tuple[str, BenchmarkMethod]] | None = None) -> str:
+    """What a table calls a method; arguments as of :func:`named_method`. Else the name itself."""
+    try:
+        return named_method(name, own)[0]
+    except ValueError:
+        return name
+
+
 def _option(value: int | str | Sequence[Any]) -> str:
     return str(value) if isinstance(value, int | str) else ",".join(map(str, value))
 

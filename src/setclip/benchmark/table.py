@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from setclip.benchmark.cells import ALL, SIZED, Cell, PairCount
 from setclip.benchmark.measure import KS, Result
-from setclip.benchmark.suites import BASELINE, SUITES, command, name_of, named_method
+from setclip.benchmark.suites import BASELINE, SUITES, command, label_of, name_of
 from setclip.evaluation.intervals import Interval, bootstrap, paired_bootstrap
 from setclip.report import Column, ResultTable, Row
 
@@ -148,19 +148,15 @@ def _with_fewer_seeds(rows: Sequence[MethodRow]) -> list[MethodRow]:
 
 def _left_out(block: Block, absent: Collection[str], suite: str) -> list[MethodRow]:
     """Rows for methods that the suite measures in other places alone, for their cost."""
-    fewer = SUITES[suite].fewer if suite in SUITES else {}
+    if suite not in SUITES:
+        return []
+    limited = SUITES[suite]
+    limits = ((label_of(name, limited.known), less) for name, less in limited.fewer.items())
     return [
         MethodRow(block, label, "method", None, note=f"for its time measured at {less} alone.")
-        for label, less in ((_label(name), less) for name, less in fewer.items())
+        for label, less in limits
         if label in absent and block.pairs not in (less.pairs or (block.pairs,))
     ]
-
-
-def _label(name: str) -> str:
-    try:
-        return named_method(name)[0]
-    except ValueError:  # limits may be of data sets
-        return name
 
 
 def _row(

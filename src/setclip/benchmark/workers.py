@@ -6,9 +6,11 @@ known; a shared pool of processes would lose all of them.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -116,6 +118,9 @@ def _serve(pipe: Connection, homes: dict[str, Path]) -> None:
 
     # The terminal sends Ctrl-C to all; the parent decides what becomes of a worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # Warnings of a fit are in its result; in the terminal they would tear the progress bar.
+    logging.getLogger("setclip").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     data: dict[str, BenchmarkData] = {}
     while True:
@@ -132,6 +137,14 @@ def _serve(pipe: Connection, homes: dict[str, Path]) -> None:
         except Exception:
             answer = traceback.format_exc().strip()
         pipe.send(answer)
+
+
+def _end_with_parent() -> None:
+    """Leave when a killed parent, which could stop nobody, is gone: nobody waits for the cell."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _warm_up() -> None:

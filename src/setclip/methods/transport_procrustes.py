@@ -75,7 +75,7 @@ class TransportProcrustes(Options):
         if found.agreement < UNRELATED:
             journal.warn(
                 "no shared geometry",
-                f"the two clouds share no geometry: two starts agree on {found.agreement:.1%} of "
-                "the rows only, so expect chance. Give pairs or sets and use `cca` or `setclip`.",
+                f"two starts agree on {found.agreement:.1%} of the rows only, so expect chance. "
+                "Give pairs or sets and use `cca` or `setclip`.",
             )
         return linear_model(found.alignment, card(self, pools, seed, journal))
