@@ -8,6 +8,7 @@ import numpy as np
 
 from setclip.linear.maps import AffineMap, Alignment, Array, Principal, directions
 from setclip.linear.ridge import mean_variance
+from setclip.linear.svd import thin_svd
 
 
 def cca(
@@ -40,7 +41,7 @@ def cca(
         raise ValueError(f"penalty is {penalty}, must be positive: try 1.")
     x_scale = 1 / np.sqrt(x.variance + penalty * mean_variance(x))
     y_scale = 1 / np.sqrt(y.variance + penalty * mean_variance(y))
-    u, s, vt = np.linalg.svd(x_scale[:, None] * cross * y_scale, full_matrices=False)
+    u, s, vt = thin_svd(x_scale[:, None] * cross * y_scale)
     rank = directions(s, scale=1.0)
     rank = min(rank, dim or rank)
     weight = (s[:rank] / s[0]) ** power

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from setclip.linear.maps import Alignment, Principal, principal
+from setclip.linear.svd import thin_svd
 
 # Matching works in float32: half the memory traffic, and a cosine needs no more digits.
 Rows = npt.NDArray[np.float32]
@@ -40,7 +41,7 @@ class Clouds:
 
     def rotation(self, cross: npt.ArrayLike) -> Alignment:
         """The rotation that fits a cross-covariance [r_x, r_y] best, as maps of raw features."""
-        u, _, vt = np.linalg.svd(np.asarray(cross, dtype=np.float64), full_matrices=False)
+        u, _, vt = thin_svd(np.asarray(cross, dtype=np.float64))
         return Alignment(self.x_axes.then(u), self.y_axes.then(vt.T))
 
     def inner(self, alignment: Alignment) -> Rows:

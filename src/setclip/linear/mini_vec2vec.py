@@ -17,6 +17,7 @@ from setclip.linear.assignment import neighbours
 from setclip.linear.clouds import Clouds, Rows, clouds, unit_rows
 from setclip.linear.geometric_start import MatchedCentres, kmeans, match_centres
 from setclip.linear.maps import Alignment
+from setclip.linear.svd import thin_svd
 
 Progress = Callable[[str, int, int], None]
 
@@ -120,6 +121,6 @@ def _shared_clusters(
 
 
 def _rotation(x: Rows, y: Rows) -> Rows:
-    u, _, vt = np.linalg.svd(x.T @ y, full_matrices=False)
+    u, _, vt = thin_svd(x.T @ y)
     rotation: Rows = u @ vt
     return rotation

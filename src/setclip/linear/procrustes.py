@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from setclip.linear.maps import Alignment, Array, Principal, directions
+from setclip.linear.svd import thin_svd
 
 
 def procrustes(x: Principal, y: Principal, cross: Array) -> Alignment:
@@ -22,6 +23,6 @@ def procrustes(x: Principal, y: Principal, cross: Array) -> Alignment:
     Raises:
         ValueError: The cross-covariance is zero.
     """
-    u, s, vt = np.linalg.svd(cross, full_matrices=False)
+    u, s, vt = thin_svd(cross)
     rank = directions(s, scale=float(np.sqrt(x.variance[0] * y.variance[0])))
     return Alignment(x.then(u[:, :rank]), y.then(vt[:rank].T))

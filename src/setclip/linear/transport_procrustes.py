@@ -28,6 +28,7 @@ from setclip.linear.clouds import Clouds, Rows, clouds, unit_rows
 from setclip.linear.geometric_start import MatchedCentres, match_centres
 from setclip.linear.maps import Alignment
 from setclip.linear.pools import entropic_plan
+from setclip.linear.svd import thin_svd
 
 IntArray = npt.NDArray[np.int64]
 Half = tuple[IntArray, IntArray]
@@ -217,7 +218,7 @@ def _step(job: _Job, chain: _Chain, half: Half, *, power: float, epsilon: float)
 
 
 def _embed(cross: Rows, x: Rows, y: Rows, power: float) -> tuple[Rows, Rows]:
-    u, s, vt = np.linalg.svd(cross, full_matrices=False)
+    u, s, vt = thin_svd(cross)
     weight = (s / s[0]) ** (power / 2)
     return unit_rows(x @ (u * weight)), unit_rows(y @ (vt.T * weight))
 

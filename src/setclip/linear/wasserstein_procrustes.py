@@ -16,6 +16,7 @@ from setclip.linear.assignment import block_hungarian, hungarian
 from setclip.linear.clouds import Clouds, Rows, clouds
 from setclip.linear.geometric_start import match_centres
 from setclip.linear.maps import Alignment
+from setclip.linear.svd import thin_svd
 
 IntArray = npt.NDArray[np.int64]
 Progress = Callable[[str, int, int], None]
@@ -118,6 +119,6 @@ def _matched_cross(both: Clouds, x_rows: IntArray, y_rows: IntArray) -> Rows:
 
 
 def _polar(cross: Rows) -> Rows:
-    u, _, vt = np.linalg.svd(cross, full_matrices=False)
+    u, _, vt = thin_svd(cross)
     rotation: Rows = u @ vt
     return rotation
