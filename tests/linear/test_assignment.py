@@ -83,6 +83,13 @@ def test_rows_without_a_free_candidate_stay_unmatched() -> None:
     assert found.columns.tolist() == [0, 1]
 
 
+def test_pools_are_matched_whole_unless_told_otherwise() -> None:
+    x, order = unit(0, 200, 16), np.random.default_rng(2).permutation(200)
+    whole, blocks = (candidate_matching(x, x[order], block=block) for block in (None, 50))
+    assert (order[whole.columns] == whole.rows).all() and len(whole.rows) == 200
+    assert (order[blocks.columns] == blocks.rows).mean() < 0.5
+
+
 @pytest.mark.parametrize("match", [block_hungarian, candidate_matching])
 @pytest.mark.parametrize(("n", "m"), [(50, 50), (50, 23), (17, 50), (1, 9)])
 def test_blocks_cover_both_sides_once(match, n: int, m: int) -> None:
