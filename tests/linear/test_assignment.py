@@ -86,7 +86,8 @@ def test_rows_without_a_free_candidate_stay_unmatched() -> None:
 def test_pools_are_matched_whole_unless_told_otherwise() -> None:
     x, order = unit(0, 200, 16), np.random.default_rng(2).permutation(200)
     whole, blocks = (candidate_matching(x, x[order], block=block) for block in (None, 50))
-    assert (order[whole.columns] == whole.rows).all() and len(whole.rows) == 200
+    assert len(whole.rows) == 200
+    assert (order[whole.columns] == whole.rows).all()
     assert (order[blocks.columns] == blocks.rows).mean() < 0.5
 
 
