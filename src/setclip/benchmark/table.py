@@ -99,11 +99,7 @@ def summarise(
         suite: Name of the suite, for the commands; without it there are none.
         baseline: Label of the method that differences are taken to.
     """
-    blocks: dict[Block, dict[str, list[Result]]] = {}
-    for result in results:
-        cell = result["cell"]
-        block = Block(cell["dataset"], cell["condition"], cell["pairs"], cell["set_size"])
-        blocks.setdefault(block, {}).setdefault(cell["label"], []).append(result)
+    blocks = results_by_block(results)
     bounds = {b.dataset: methods for b, methods in blocks.items() if b.pairs == ALL}
     measured = {label for methods in blocks.values() for label in methods}
     rows = []
@@ -121,6 +117,16 @@ def summarise(
         left_out = _left_out(block, measured - methods.keys(), suite)
         rows += [*chance, *_with_fewer_seeds(body), *left_out, *above]
     return rows
+
+
+def results_by_block(results: Sequence[Result]) -> dict[Block, dict[str, list[Result]]]:
+    """Results of each block by the label of the method."""
+    blocks: dict[Block, dict[str, list[Result]]] = {}
+    for result in results:
+        cell = result["cell"]
+        block = Block(cell["dataset"], cell["condition"], cell["pairs"], cell["set_size"])
+        blocks.setdefault(block, {}).setdefault(cell["label"], []).append(result)
+    return blocks
 
 
 def _best_alone(methods: Mapping[str, Sequence[Result]]) -> Sequence[Result]:
@@ -188,8 +194,8 @@ def _row(
         seconds=over_seeds("cost", "seconds"),
         cpu_seconds=over_seeds("cost", "cpu_seconds"),
         peak_mb=over_seeds("cost", "peak_mb"),
-        difference=_difference(good, against[0]),
-        over_alone=_difference(good, against[1]),
+        difference=seedwise_difference(good, against[0]),
+        over_alone=seedwise_difference(good, against[1]),
         alone=all(r["cell"]["view"] == "pairs" for r in good),
         seeds=tuple(r["cell"]["seed"] for r in good),
         gallery=sum(r["gallery"] for r in good) / len(good),
@@ -198,11 +204,13 @@ def _row(
     )
 
 
-def _difference(found: Sequence[Result], against: Sequence[Result]) -> Interval | None:
+def seedwise_difference(found: Sequence[Result], against: Sequence[Result]) -> Interval | None:
+    """Of R@10 on the seeds that both have; None where there are none, or both are one method."""
     if found and against and found[0]["cell"]["label"] == against[0]["cell"]["label"]:
         return None
     others = {r["cell"]["seed"]: r for r in against if "error" not in r}
-    common = [(r, others[r["cell"]["seed"]]) for r in found if r["cell"]["seed"] in others]
+    good = (r for r in found if "error" not in r)
+    common = [(r, others[r["cell"]["seed"]]) for r in good if r["cell"]["seed"] in others]
     if not common:
         return None
     mine, theirs = zip(*((a["credits"]["10"], b["credits"]["10"]) for a, b in common), strict=True)

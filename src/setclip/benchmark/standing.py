@@ -1,0 +1,100 @@
+"""Whether one method is the best everywhere, and where it is not: the claim a recipe stands by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean
+from typing import NamedTuple
+
+from setclip.benchmark.cells import ALL
+from setclip.benchmark.measure import Result
+from setclip.benchmark.table import Block, results_by_block, seedwise_difference
+from setclip.evaluation.intervals import Interval
+
+
+class Standing(NamedTuple):
+    """A method against the best of the others in one block.
+
+    Attributes:
+        block: Data, condition, pairs.
+        other: Label of the other method with the highest R@10 on the same seeds.
+        difference: Of R@10 to it. It was chosen by its result here, which favours it.
+    """
+
+    block: Block
+    other: str
+    difference: Interval
+
+    @property
+    def behind(self) -> bool:
+        """Whether the other is better by more than the interval."""
+        return self.difference.high < 0
+
+    def __str__(self) -> str:
+        return f"{self.block.title}, {self.difference:+.1f} to {self.other}"
+
+
+def standings(results: Sequence[Result], method: str, *, alone: bool = False) -> list[Standing]:
+    """How a method stands in each block where it and another were measured on common seeds.
+
+    Args:
+        results: What :func:`setclip.benchmark.run_cells` returned.
+        method: Label of the method.
+        alone: Hold it only against methods that saw the pairs alone.
+    """
+    found = []
+    for block, methods in results_by_block(results).items():
+        if block.pairs == ALL or method not in methods:
+            continue
+        others = {
+            label: theirs
+            for label, theirs in methods.items()
+            if label != method and (_alone(theirs) or not alone)
+        }
+        gaps = {
+            label: gap
+            for label, theirs in others.items()
+            if (gap := _gap(methods[method], theirs)) is not None
+        }
+        if gaps:
+            best = min(gaps, key=lambda label: gaps[label])
+            difference = seedwise_difference(methods[method], others[best])
+            assert difference is not None
+            found.append(Standing(block, best, difference))
+    return found
+
+
+def told(results: Sequence[Result], method: str) -> str:
+    """The standings of a method in a sentence or two; empty where there is none."""
+    found = standings(results, method)
+    if not found:
+        return ""
+    behind = [each for each in found if each.behind]
+    ahead = len(found) - len(behind)
+    said = (
+        f"`{method}` is the best method, or within the 95 % interval of the best, in {ahead} of "
+        f"{len(found)} places."
+    )
+    if behind:
+        said += f" Behind: {'; '.join(map(str, behind))}."
+    against_pairs = standings(results, method, alone=True)
+    under = [each for each in against_pairs if each.behind]
+    if under:
+        said += f" Behind the best on pairs alone: {'; '.join(map(str, under))}."
+    elif against_pairs:
+        said += " It is nowhere behind the best on pairs alone."
+    return said
+
+
+def _gap(mine: Sequence[Result], theirs: Sequence[Result]) -> float | None:
+    """Mean difference of R@10 on common seeds; None where there are none."""
+    ours, others = (
+        {r["cell"]["seed"]: r["metrics"]["recall@10"] for r in each if "error" not in r}
+        for each in (mine, theirs)
+    )
+    common = ours.keys() & others.keys()
+    return mean(ours[seed] - others[seed] for seed in common) if common else None
+
+
+def _alone(results: Sequence[Result]) -> bool:
+    return all(r["cell"]["view"] == "pairs" for r in results)
