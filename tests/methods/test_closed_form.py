@@ -16,7 +16,7 @@ from setclip.linear.cross_covariance import from_pairs
 from setclip.linear.maps import Alignment, Array, Principal, principal
 from setclip.linear.procrustes import procrustes
 from setclip.methods import closed_form
-from setclip.methods.closed_form import Candidate, SetMatching, choose, solve
+from setclip.methods.closed_form import Candidate, SetMatching, choose, compare, solve
 from setclip.training.journal import Journal
 
 MATCHING = SetMatching(rounds=2, temperature=0.1, folds=1)
@@ -120,6 +120,26 @@ def test_the_candidate_that_ranks_held_out_items_best_wins(condition: str) -> No
         folds = "5 folds" if condition == "disjoint" else "1 fold,"
         assert f"held-out items in {folds}" in journal.notes[0]
         assert "of 2 settings" in journal.notes[0]
+
+
+@pytest.mark.parametrize(("lead", "wins"), [(1.3, False), (1.7, True)])
+def test_settings_of_another_kind_must_lead_clearly(
+    monkeypatch: pytest.MonkeyPatch, lead: float, wins: bool
+) -> None:
+    """Ranks that differ by so many standard errors from the best setting of the first kind."""
+    data = pools()
+    noise = np.random.default_rng(0).standard_normal(20)
+    noise = (noise - noise.mean()) / noise.std()
+    base = np.full(20, 5.0)
+    ranks = [base + 3.0, base, base + 2.0, base + noise - lead / np.sqrt(19)]
+    monkeypatch.setattr(closed_form, "make_folds", lambda *_, **__: [None])
+    monkeypatch.setattr(closed_form, "_ranks_of_fold", lambda *_: ranks)
+    every = [ridged(penalty) for penalty in (1.0, 2.0, 3.0, 4.0)]
+    options: dict[str, Any] = {"rank": 50, "matching": MATCHING, "folds": 5, "seed": 0}
+    choice = compare(data, every[:2], otherwise=every[2:], name="auto", **options)
+    assert choice.candidate is every[3 if wins else 1]
+    np.testing.assert_array_equal(choice.ranks, ranks[3 if wins else 1])
+    assert "of 4 settings" in choice.sentence
 
 
 def test_ties_go_to_the_first() -> None:

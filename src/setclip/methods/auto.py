@@ -39,8 +39,8 @@ class Auto(Options):
 
     - Matched sets: CCA on their soft matching, cross-fitted.
     - Pairs: CCA, Procrustes and ridge on the pairs, and CCA that goes on with soft transport
-      between the pools. A map of the pools is taken unless one of the pairs alone ranks held-out
-      pairs clearly better, and the other way round for maps less sure.
+      between the pools. The pools are ignored where the best map of the pairs alone ranks held-out
+      pairs better by more than one and a half standard errors.
     - Pools alone, or spaces that share much geometry: a rotation found from the shape of the two
       clouds. It never sees a pair, so all pairs judge it, and few of them judge well.
 
@@ -107,15 +107,13 @@ class Auto(Options):
             )
             for penalty in self.set_penalties
         ]
-        if pools.n_pairs >= FEWEST_TO_FIT:
-            candidates += self._ignoring_pools(pools)
-        choice = self._compare(pools, candidates, seed)
+        ignoring = self._ignoring_pools() if pools.n_pairs >= FEWEST_TO_FIT else []
+        choice = self._compare(pools, candidates, ignoring, seed)
         reasons = f"{len(pools.shared_sets):,} matched sets were given. "
         return _Found(self._solved(pools, choice), reasons + choice.sentence, choice.ranks)
 
     def _from_pairs(self, pools: Pools, seed: int) -> _Found:
-        candidates = self._with_pools(pools, seed) + self._ignoring_pools(pools)
-        choice = self._compare(pools, candidates, seed)
+        choice = self._compare(pools, self._with_pools(pools, seed), self._ignoring_pools(), seed)
         used = "used" if choice.candidate.transport else "ignored, they did not help"
         reasons = f"{choice.sentence} The pools were {used}."
         return _Found(self._solved(pools, choice), reasons, choice.ranks)
@@ -133,7 +131,7 @@ class Auto(Options):
             for candidate in TransportCCA(rank=self.rank).candidates(pools, seed)
         ]
 
-    def _ignoring_pools(self, pools: Pools) -> list[Candidate]:
+    def _ignoring_pools(self) -> list[Candidate]:
         forms: list[tuple[str, Form, dict[str, float]]] = [
             *(
                 ("CCA", partial(cca, penalty=penalty, power=self.power), {"penalty": penalty})
@@ -150,10 +148,13 @@ class Auto(Options):
             for name, form, settings in forms
         ]
 
-    def _compare(self, pools: Pools, candidates: list[Candidate], seed: int) -> Choice:
+    def _compare(
+        self, pools: Pools, using: list[Candidate], ignoring: list[Candidate], seed: int
+    ) -> Choice:
         return compare(
             pools,
-            candidates,
+            using or ignoring,
+            otherwise=ignoring if using else (),
             name=self.kind,
             rank=self.rank,
             matching=self._matching,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -17,6 +17,10 @@ from setclip.linear.pools import cross_from_pools
 from setclip.linear.sets import CrossSum, cross_from_sets
 from setclip.methods.tuning import Fold, clearly_better, log_ranks, make_folds, unit_means
 from setclip.training.journal import Journal
+
+# Standard errors by which maps that ignore the unpaired items must be better than those that use
+# them; see docs/method.md, `auto`.
+LEAD = 1.5
 
 Covariances = Literal["pairs", "all"]
 Form = Callable[[Principal, Principal, Array], Alignment]
@@ -137,6 +141,7 @@ def compare(
     matching: SetMatching,
     folds: int,
     seed: int,
+    otherwise: Sequence[Candidate] = (),
 ) -> Choice:
     """The candidate that ranks held-out pairs and sets best.
 
@@ -149,25 +154,36 @@ def compare(
         matching: How items inside sets are matched.
         folds: Folds of the cross-validation over pairs; sets are held out once, they are many.
         seed: Of the folds.
+        otherwise: Settings of another kind, chosen among likewise. Theirs is taken if it is better
+            than that of `candidates` by more than `LEAD` standard errors.
     """
-    axes = _axes_of_all(pools, candidates, rank)
+    chosen = candidates[0]
+    every = [*candidates, *otherwise]
+    axes = _axes_of_all(pools, every, rank)
     limit = 1 if len(pools.shared_sets) >= folds else None
     held = make_folds(pools, folds, seed=seed, limit=limit)
     if not held:
-        sentence = f"{name} took {candidates[0]}: there is too little to cross-validate."
-        return Choice(candidates[0], np.zeros(0), sentence)
-    by_fold = [_ranks_of_fold(fold, candidates, axes, matching) for fold in held]
+        sentence = f"{name} took {chosen}: there is too little to cross-validate."
+        return Choice(chosen, np.zeros(0), sentence)
+    by_fold = [_ranks_of_fold(fold, every, axes, matching) for fold in held]
     ranks = [np.concatenate(of_candidate) for of_candidate in zip(*by_fold, strict=True)]
+    best = _safest_of_best(ranks[: len(candidates)])
+    if otherwise:
+        other = len(candidates) + _safest_of_best(ranks[len(candidates) :])
+        if clearly_better(ranks[other], ranks[best], errors=LEAD):
+            best = other
     scores = [float(values.mean()) for values in ranks]
-    best = int(np.argmin(scores))
-    if not clearly_better(ranks[best], ranks[0]):
-        best = 0
     sentence = (
-        f"{name} took {candidates[best]}: mean log2 rank {scores[best]:.2f} of held-out "
-        f"items in {len(held)} fold{'s' if len(held) > 1 else ''}, of {len(candidates)} "
+        f"{name} took {every[best]}: mean log2 rank {scores[best]:.2f} of held-out "
+        f"items in {len(held)} fold{'s' if len(held) > 1 else ''}, of {len(every)} "
         f"settings with {min(scores):.2f} to {max(scores):.2f}."
     )
-    return Choice(candidates[best], ranks[best], sentence)
+    return Choice(every[best], ranks[best], sentence)
+
+
+def _safest_of_best(ranks: Sequence[Array]) -> int:
+    best = int(np.argmin([values.mean() for values in ranks]))
+    return best if clearly_better(ranks[best], ranks[0]) else 0
 
 
 def solve(

@@ -163,15 +163,18 @@ def _asked(units: IntArray, others: IntArray) -> IntArray:
     return found
 
 
-def clearly_better(ranks: npt.NDArray[np.float64], than: npt.NDArray[np.float64]) -> bool:
-    """Whether log ranks are lower by more than the standard error of the difference.
+def clearly_better(
+    ranks: npt.NDArray[np.float64], than: npt.NDArray[np.float64], *, errors: float = 1.0
+) -> bool:
+    """Whether log ranks are lower by more than so many standard errors of the difference.
 
     Args:
         ranks: Of held-out pairs and sets. Shape [n].
         than: Of the same pairs and sets in the same order. Shape [n].
+        errors: How many standard errors.
     """
     gains = than - ranks
-    return bool(gains.mean() > gains.std() / np.sqrt(max(len(gains) - 1, 1)))
+    return bool(gains.mean() > errors * gains.std() / np.sqrt(max(len(gains) - 1, 1)))
 
 
 def _one_way(
