@@ -70,6 +70,21 @@ def test_a_map_of_the_shape_that_misses_the_pairs_is_not_used() -> None:
     assert "it was not used" in said
 
 
+@pytest.mark.parametrize("moved", [0.0, 1.5])
+def test_pairs_that_are_no_sample_of_a_pool_are_said_to_be_none(moved: float) -> None:
+    planted = naive.rotated_cloud(400, 6, noise=0.3)
+    data = make_pools(
+        planted.x[:60],
+        planted.y[:60],
+        x_pool=planted.x[60:200],
+        y_pool=planted.y[200:400] + moved * planted.y.std(),
+    )
+    _, said, _ = fitted(data)
+    assert ("The pairs are not a random sample of the pool in y (p = 0.005). " in said) == bool(
+        moved
+    )
+
+
 def test_pools_are_ignored_where_they_do_not_help() -> None:
     """The y pool is noise: the map of the pairs alone is the better one, and is taken."""
     rng = np.random.default_rng(0)

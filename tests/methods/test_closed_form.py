@@ -136,7 +136,7 @@ def test_settings_of_another_kind_must_lead_clearly(
     monkeypatch.setattr(closed_form, "_ranks_of_fold", lambda *_: ranks)
     every = [ridged(penalty) for penalty in (1.0, 2.0, 3.0, 4.0)]
     options: dict[str, Any] = {"rank": 50, "matching": MATCHING, "folds": 5, "seed": 0}
-    choice = compare(data, every[:2], otherwise=every[2:], name="auto", **options)
+    choice = compare(data, every[:2], otherwise=every[2:], lead=1.5, name="auto", **options)
     assert choice.candidate is every[3 if wins else 1]
     np.testing.assert_array_equal(choice.ranks, ranks[3 if wins else 1])
     assert "of 4 settings" in choice.sentence

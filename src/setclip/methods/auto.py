@@ -16,6 +16,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from setclip.data.pools import Pools
 from setclip.evaluation.alignability import Alignability, alignability
+from setclip.evaluation.shift import energy_test
 from setclip.linear.cca import cca
 from setclip.linear.maps import Alignment
 from setclip.linear.procrustes import procrustes
@@ -32,6 +33,10 @@ from setclip.training.journal import Journal
 # With fewer pairs the first bits of a transport's rank are as easily luck.
 FEWEST_TO_JUDGE = 2
 FEWEST_TO_FIT = 3
+# Standard errors by which a map that ignores the unpaired items must rank held-out items better
+# than those that use them. None where the pairs are no sample of the pools, at this p-value of
+# either side: see docs/method.md.
+LEAD, SHIFTED = 1.5, 0.025
 
 
 class Auto(Options):
@@ -40,7 +45,8 @@ class Auto(Options):
     - Matched sets: CCA on their soft matching, cross-fitted.
     - Pairs: CCA, Procrustes and ridge on the pairs, and CCA that goes on with soft transport
       between the pools. The pools are ignored where the best map of the pairs alone ranks held-out
-      pairs better by more than one and a half standard errors.
+      pairs better by more than one and a half standard errors, or at all where the pairs are
+      visibly no random sample of the pools.
     - Pools alone, or spaces that share much geometry: a rotation found from the shape of the two
       clouds. It never sees a pair, so all pairs judge it, and few of them judge well.
 
@@ -108,14 +114,17 @@ class Auto(Options):
             for penalty in self.set_penalties
         ]
         ignoring = self._ignoring_pools() if pools.n_pairs >= FEWEST_TO_FIT else []
-        choice = self._compare(pools, candidates, ignoring, seed)
+        choice = self._compare(pools, candidates, ignoring, seed, LEAD)
         reasons = f"{len(pools.shared_sets):,} matched sets were given. "
         return _Found(self._solved(pools, choice), reasons + choice.sentence, choice.ranks)
 
     def _from_pairs(self, pools: Pools, seed: int) -> _Found:
-        choice = self._compare(pools, self._with_pools(pools, seed), self._ignoring_pools(), seed)
+        using = self._with_pools(pools, seed)
+        shift = _shift(pools, seed) if using else ""
+        lead = 0.0 if shift else LEAD
+        choice = self._compare(pools, using, self._ignoring_pools(), seed, lead)
         used = "used" if choice.candidate.transport else "ignored, they did not help"
-        reasons = f"{choice.sentence} The pools were {used}."
+        reasons = f"{shift}{choice.sentence} The pools were {used}."
         return _Found(self._solved(pools, choice), reasons, choice.ranks)
 
     def _with_pools(self, pools: Pools, seed: int) -> list[Candidate]:
@@ -149,12 +158,18 @@ class Auto(Options):
         ]
 
     def _compare(
-        self, pools: Pools, using: list[Candidate], ignoring: list[Candidate], seed: int
+        self,
+        pools: Pools,
+        using: list[Candidate],
+        ignoring: list[Candidate],
+        seed: int,
+        lead: float,
     ) -> Choice:
         return compare(
             pools,
             using or ignoring,
             otherwise=ignoring if using else (),
+            lead=lead,
             name=self.kind,
             rank=self.rank,
             matching=self._matching,
@@ -249,6 +264,16 @@ def _shared_geometry(pools: Pools) -> Alignability | None:
     if not len(x) or (x == x[0]).all() or (y == y[0]).all():
         return None
     return alignability(x, y)
+
+
+def _shift(pools: Pools, seed: int) -> str:
+    """In words, that the pairs are no sample of the pools; empty if nothing shows it."""
+    sides = (("x", pools.x_pairs, pools.x_pool), ("y", pools.y_pairs, pools.y_pool))
+    values = {side: energy_test(pairs, pool, seed=seed) for side, pairs, pool in sides}
+    shifted = [f"{side} (p = {p:.3f})" for side, p in values.items() if p <= SHIFTED]
+    if not shifted:
+        return ""
+    return f"The pairs are not a random sample of the pool in {' and '.join(shifted)}. "
 
 
 def _transport_seconds(pools: Pools) -> float:

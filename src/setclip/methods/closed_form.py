@@ -18,10 +18,6 @@ from setclip.linear.sets import CrossSum, cross_from_sets
 from setclip.methods.tuning import Fold, clearly_better, log_ranks, make_folds, unit_means
 from setclip.training.journal import Journal
 
-# Standard errors by which maps that ignore the unpaired items must be better than those that use
-# them; see docs/method.md, `auto`.
-LEAD = 1.5
-
 Covariances = Literal["pairs", "all"]
 Form = Callable[[Principal, Principal, Array], Alignment]
 
@@ -142,6 +138,7 @@ def compare(
     folds: int,
     seed: int,
     otherwise: Sequence[Candidate] = (),
+    lead: float = 0.0,
 ) -> Choice:
     """The candidate that ranks held-out pairs and sets best.
 
@@ -155,7 +152,8 @@ def compare(
         folds: Folds of the cross-validation over pairs; sets are held out once, they are many.
         seed: Of the folds.
         otherwise: Settings of another kind, chosen among likewise. Theirs is taken if it is better
-            than that of `candidates` by more than `LEAD` standard errors.
+            than that of `candidates` by more than `lead` standard errors.
+        lead: Of `candidates` over those.
     """
     chosen = candidates[0]
     every = [*candidates, *otherwise]
@@ -170,7 +168,7 @@ def compare(
     best = _safest_of_best(ranks[: len(candidates)])
     if otherwise:
         other = len(candidates) + _safest_of_best(ranks[len(candidates) :])
-        if clearly_better(ranks[other], ranks[best], errors=LEAD):
+        if clearly_better(ranks[other], ranks[best], errors=lead):
             best = other
     scores = [float(values.mean()) for values in ranks]
     sentence = (
