@@ -11,9 +11,11 @@ from setclip.benchmark.archive import Archive, archives
 from setclip.benchmark.cells import ALL, Cell, Condition, PairCount
 from setclip.benchmark.curves import curves_page
 from setclip.benchmark.data import BenchmarkData, load_data
+from setclip.benchmark.glance import at_a_glance
 from setclip.benchmark.measure import Result, run_cell
 from setclip.benchmark.plan import Planned, plan
 from setclip.benchmark.replaced import Replaced, pairs_replaced
+from setclip.benchmark.rivals import BestRival, best_rivals
 from setclip.benchmark.runner import read_results, run_cells
 from setclip.benchmark.suites import NAMED, SUITES, Fewer, Setting, Suite, cells_of, command
 from setclip.benchmark.table import (
@@ -33,6 +35,7 @@ __all__ = [
     "SUITES",
     "Archive",
     "BenchmarkData",
+    "BestRival",
     "Block",
     "Cell",
     "Condition",
@@ -45,6 +48,8 @@ __all__ = [
     "Setting",
     "Suite",
     "archives",
+    "at_a_glance",
+    "best_rivals",
     "by_block",
     "cells_of",
     "command",

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from setclip.benchmark.cells import Asked, Cell
 from setclip.benchmark.curves import curves_page
+from setclip.benchmark.glance import at_a_glance
 from setclip.benchmark.measure import Result
 from setclip.benchmark.replaced import FIRST_CHOICE
+from setclip.benchmark.rivals import against_rivals
 from setclip.benchmark.runner import read_results
-from setclip.benchmark.standing import told
 from setclip.benchmark.suites import SUITES, baseline_of, command, label_of
 from setclip.benchmark.table import summarise, to_csv, to_markdown
 from setclip.data.atomic import write_json, write_text
@@ -102,10 +103,12 @@ class Archive:
         if self.suite in SUITES:
             title = SUITES[self.suite].title
             note = " ".join(filter(None, [_limits(self.suite), note]))
-        note = " ".join(filter(None, [told(results, FIRST_CHOICE), note]))
+        note = " ".join(filter(None, [against_rivals(results, FIRST_CHOICE), note]))
         made_by = command(self.suite)
         files = {
-            ".md": to_markdown(rows, command=made_by, note=note, baseline=baseline),
+            ".md": to_markdown(
+                rows, command=made_by, note=note, glance=at_a_glance(rows), baseline=baseline
+            ),
             ".csv": to_csv(rows),
         }
         for ending, text in files.items():

@@ -362,6 +362,7 @@ def to_markdown(
     *,
     command: str = "",
     note: str = "",
+    glance: str = "",
     baseline: str = BASELINE,
     level: int = 3,
 ) -> str:
@@ -371,11 +372,12 @@ def to_markdown(
         rows: From :func:`summarise`.
         command: What makes all tables.
         note: What else to say above the tables.
+        glance: Smaller tables to stand before them, see :func:`setclip.benchmark.at_a_glance`.
         baseline: Label of the method that differences were taken to.
         level: Of the headings.
     """
     parts = [f"Made by `{command}`."] if command else []
-    parts += [note] if note else []
+    parts += [text.strip() for text in (note, glance) if text]
     for block, body in by_block(rows).items():
         top = headings(baseline)
         lines = [top, ["---", *["--:"] * (len(top) - 1)], *map(printed, body)]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 from benchmark.results import failed, result
 
-from setclip.benchmark.standing import standings, told
+from setclip.benchmark.rivals import against_rivals, best_rivals
 from setclip.evaluation.intervals import paired_bootstrap
 
 
-def test_the_other_is_the_best_on_common_seeds() -> None:
+def test_the_rival_is_the_best_on_common_seeds() -> None:
     ours = [result("auto", seed, 0.5) for seed in (0, 1)]
     cca = [result("cca", seed, 0.9) for seed in (0, 1)]
     # Better by a seed that `auto` does not have, worse on those that both have.
     s_clip = [result("s-clip", seed, hits) for seed, hits in ((0, 0.6), (2, 1.0))]
-    (found,) = standings([*ours, *cca, *s_clip], "auto")
-    assert found.other == "cca"
+    (found,) = best_rivals([*ours, *cca, *s_clip], "auto")
+    assert found.rival == "cca"
     expected = paired_bootstrap(*([r["credits"]["10"] for r in each] for each in (ours, cca)))
     assert found.difference == expected
     assert found.behind
@@ -29,8 +29,8 @@ def test_it_says_where_a_method_is_behind_and_by_how_much() -> None:
         result("ridge", 0, 0.1, pairs=100, view="pairs"),
         result("cca, all pairs", 0, 1.0, pairs="all"),
     ]
-    text = told(results, "auto")
-    (behind,) = [each for each in standings(results, "auto") if each.behind]
+    text = against_rivals(results, "auto")
+    (behind,) = [each for each in best_rivals(results, "auto") if each.behind]
     place = f"emoji: disjoint pools, 50 pairs, {behind.difference:+.1f} to ridge"
     assert "in 2 of 3 places." in text
     assert f" Behind: {place}." in text
@@ -38,17 +38,17 @@ def test_it_says_where_a_method_is_behind_and_by_how_much() -> None:
 
 
 def test_nothing_is_claimed_without_another_method_or_a_result() -> None:
-    assert told([result("auto", 0, 0.5), failed("cca", 0)], "auto") == ""
-    assert told([failed("auto", 0), result("cca", 0, 0.5)], "auto") == ""
-    assert told([result("cca", 0, 0.5)], "auto") == ""
+    assert against_rivals([result("auto", 0, 0.5), failed("cca", 0)], "auto") == ""
+    assert against_rivals([failed("auto", 0), result("cca", 0, 0.5)], "auto") == ""
+    assert against_rivals([result("cca", 0, 0.5)], "auto") == ""
 
 
 @pytest.mark.parametrize("hits", [0.2, 0.9])
 def test_a_method_ahead_is_nowhere_behind(hits: float) -> None:
     results = [result("auto", 0, 1.0), result("cca", 0, hits)]
     first = "auto is the best method, or within the 95 % interval of the best, in 1 of 1 places."
-    assert told(results, "auto") == first
+    assert against_rivals(results, "auto") == first
     alone = result("ridge", 0, 0.1, view="pairs")
-    assert told([*results, alone], "auto") == (
+    assert against_rivals([*results, alone], "auto") == (
         f"{first} It is nowhere behind the best on pairs alone."
     )

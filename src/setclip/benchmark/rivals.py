@@ -12,30 +12,30 @@ from setclip.benchmark.table import Block, results_by_block, seedwise_difference
 from setclip.evaluation.intervals import Interval
 
 
-class Standing(NamedTuple):
+class BestRival(NamedTuple):
     """A method against the best of the others in one block.
 
     Attributes:
         block: Data, condition, pairs.
-        other: Label of the other method with the highest R@10 on the same seeds.
+        rival: Label of the other method with the highest R@10 on the same seeds.
         difference: Of R@10 to it. It was chosen by its result here, which favours it.
     """
 
     block: Block
-    other: str
+    rival: str
     difference: Interval
 
     @property
     def behind(self) -> bool:
-        """Whether the other is better by more than the interval."""
+        """Whether the rival is better by more than the interval."""
         return self.difference.high < 0
 
     def __str__(self) -> str:
-        return f"{self.block.title}, {self.difference:+.1f} to {self.other}"
+        return f"{self.block.title}, {self.difference:+.1f} to {self.rival}"
 
 
-def standings(results: Sequence[Result], method: str, *, alone: bool = False) -> list[Standing]:
-    """How a method stands in each block where it and another were measured on common seeds.
+def best_rivals(results: Sequence[Result], method: str, *, alone: bool = False) -> list[BestRival]:
+    """The best rival of a method in each block where both were measured on common seeds.
 
     Args:
         results: What :func:`setclip.benchmark.run_cells` returned.
@@ -60,13 +60,13 @@ def standings(results: Sequence[Result], method: str, *, alone: bool = False) ->
             best = min(gaps, key=lambda label: gaps[label])
             difference = seedwise_difference(methods[method], others[best])
             assert difference is not None
-            found.append(Standing(block, best, difference))
+            found.append(BestRival(block, best, difference))
     return found
 
 
-def told(results: Sequence[Result], method: str) -> str:
-    """The standings of a method in a sentence or two; empty where there is none."""
-    found = standings(results, method)
+def against_rivals(results: Sequence[Result], method: str) -> str:
+    """How a method stands against its rivals, in a sentence or two; empty where it has none."""
+    found = best_rivals(results, method)
     if not found:
         return ""
     behind = [each for each in found if each.behind]
@@ -77,7 +77,7 @@ def told(results: Sequence[Result], method: str) -> str:
     )
     if behind:
         said += f" Behind: {'; '.join(map(str, behind))}."
-    against_pairs = standings(results, method, alone=True)
+    against_pairs = best_rivals(results, method, alone=True)
     under = [each for each in against_pairs if each.behind]
     if under:
         said += f" Behind the best on pairs alone: {'; '.join(map(str, under))}."

@@ -1,0 +1,83 @@
+"""Quality against pairs in numbers: a small table for each data set and condition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from setclip.benchmark.cells import ALL
+from setclip.benchmark.table import ABSENT, MethodRow
+
+K = 10
+"""The recall that is shown."""
+
+
+class Place(NamedTuple):
+    """What the numbers of one small table share."""
+
+    dataset: str
+    kind: str
+
+
+def at_a_glance(rows: Sequence[MethodRow], *, level: int = 3) -> str:
+    """R@10 of every method by the number of pairs, as Markdown; the best of a column bold.
+
+    Empty where no data set was measured with two numbers of pairs: the tables of the blocks say
+    it all.
+
+    Args:
+        rows: From :func:`setclip.benchmark.summarise`.
+        level: Of the headings.
+    """
+    places: dict[Place, list[MethodRow]] = {}
+    bounds: dict[str, MethodRow] = {}
+    for row in rows:
+        if row.role == "upper bound":
+            bounds[row.block.dataset] = row
+        elif row.block.pairs != ALL:
+            places.setdefault(Place(row.block.dataset, row.block.kind), []).append(row)
+    wide = {place: body for place, body in places.items() if len(_counts(body)) > 1}
+    if not wide:
+        return ""
+    parts = [
+        f"R@{K} in percent by the number of pairs, mean over seeds; intervals stand in the tables "
+        f"below. {ABSENT}: not measured, or cannot work."
+    ]
+    for place, body in wide.items():
+        bound = bounds.get(place.dataset)
+        title = f"{'#' * level} {place.dataset}: {place.kind}"
+        above = f"{bound.method}: {bound.recall[K].mean:.1f}." if bound and bound.recall else ""
+        parts += [title, _table(body), *filter(None, [above])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _counts(body: Sequence[MethodRow]) -> list[int]:
+    return sorted({int(row.block.pairs) for row in body if row.block.pairs != ALL})
+
+
+def _table(body: Sequence[MethodRow]) -> str:
+    counts = _counts(body)
+    found = {(row.method, row.block.pairs): row for row in body if row.recall is not None}
+    best = {count: _best(body, count) for count in counts}
+
+    def cell(method: str, count: int) -> str:
+        row = found.get((method, count))
+        if row is None or row.recall is None:
+            return ABSENT
+        text = f"{row.recall[K].mean:.1f}"
+        return f"**{text}**" if row.role == "method" and text == best[count] else text
+
+    lines = [["pairs", *map(str, counts)], ["---", *["--:"] * len(counts)]]
+    for method in dict.fromkeys(row.method for row in body):
+        lines.append([method, *(cell(method, count) for count in counts)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _best(body: Sequence[MethodRow], count: int) -> str:
+    """As it is printed, so that what looks the same is marked the same."""
+    values = [
+        row.recall[K].mean
+        for row in body
+        if row.role == "method" and row.recall and row.block.pairs == count
+    ]
+    return f"{max(values):.1f}" if values else ""
