@@ -46,7 +46,7 @@ def test_nothing_is_claimed_without_another_method_or_a_result() -> None:
 @pytest.mark.parametrize("hits", [0.2, 0.9])
 def test_a_method_ahead_is_nowhere_behind(hits: float) -> None:
     results = [result("auto", 0, 1.0), result("cca", 0, hits)]
-    first = "auto is the best method, or within the 95 % interval of the best, in 1 of 1 places."
+    first = "`auto` is the best method, or within the 95 % interval of the best, in 1 of 1 places."
     assert against_rivals(results, "auto") == first
     alone = result("ridge", 0, 0.1, view="pairs")
     assert against_rivals([*results, alone], "auto") == (

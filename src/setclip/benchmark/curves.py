@@ -16,6 +16,7 @@ from setclip.benchmark.table import Block, MethodRow, by_block, headings, printe
 from setclip.data.atomic import write_text
 from setclip.evaluation.intervals import Interval
 from setclip.report.build import require_extra
+from setclip.report.inline_code import inline_code
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -103,6 +104,7 @@ def curves_page(
         undefined=StrictUndefined,
         trim_blocks=True,
     )
+    environment.filters["inline_code"] = inline_code
     page = environment.get_template("curves.html").render(
         title=title,
         command=command,

@@ -72,7 +72,7 @@ def against_rivals(results: Sequence[Result], method: str) -> str:
     behind = [each for each in found if each.behind]
     ahead = len(found) - len(behind)
     said = (
-        f"{method} is the best method, or within the 95 % interval of the best, in {ahead} of "
+        f"`{method}` is the best method, or within the 95 % interval of the best, in {ahead} of "
         f"{len(found)} places."
     )
     if behind:

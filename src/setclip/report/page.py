@@ -20,6 +20,7 @@ from setclip.report.content import (
     image_type,
 )
 from setclip.report.figures_plotly import curve_figures, density_figures, map_figures
+from setclip.report.inline_code import inline_code
 from setclip.report.palette import DARK, LIGHT, chain_colour, css_variables
 from setclip.report.panels import (
     SPLIT_NAMES,
@@ -70,6 +71,7 @@ def render(content: ReportContent, pictures: Mapping[str, bytes]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["inline_code"] = inline_code
     environment.filters["picture"] = data_uri
     environment.filters["clip"] = clip
     environment.filters["looks"] = looks
