@@ -34,6 +34,16 @@ def test_methods_by_pairs_with_the_best_in_bold() -> None:
     ]
 
 
+def test_a_lucky_best_of_fewer_seeds_is_told_and_not_bold() -> None:
+    results = [
+        *(result("auto", seed, 0.5, pairs=pairs) for seed in (0, 1) for pairs in (20, 50)),
+        *(found("sue", pairs, 1.0) for pairs in (20, 50)),
+    ]
+    lines = at_a_glance(summarise(results)).splitlines()
+    assert "| sue, 1 seed | 100.0 | 100.0 |" in lines
+    assert sum(line.count("**") for line in lines if line.startswith("| auto |")) == 4
+
+
 def test_conditions_and_data_sets_have_tables_of_their_own() -> None:
     results = [
         found("auto", pairs, 0.5, condition=condition, dataset=dataset)

@@ -20,8 +20,9 @@ class Place(NamedTuple):
 
 
 def at_a_glance(rows: Sequence[MethodRow], *, level: int = 3) -> str:
-    """R@10 of every method by the number of pairs, as Markdown; the best of a column bold.
+    """R@10 of every method by the number of pairs, as Markdown.
 
+    The best of a column is bold, of the methods that have all seeds; the others say how many.
     Empty where no data set was measured with two numbers of pairs: the tables of the blocks say
     it all.
 
@@ -57,27 +58,43 @@ def _counts(body: Sequence[MethodRow]) -> list[int]:
 
 def _table(body: Sequence[MethodRow]) -> str:
     counts = _counts(body)
+    most = max(len(row.seeds) for row in body)
     found = {(row.method, row.block.pairs): row for row in body if row.recall is not None}
-    best = {count: _best(body, count) for count in counts}
+    best = {count: _best(body, count, most) for count in counts}
 
     def cell(method: str, count: int) -> str:
         row = found.get((method, count))
         if row is None or row.recall is None:
             return ABSENT
         text = f"{row.recall[K].mean:.1f}"
-        return f"**{text}**" if row.role == "method" and text == best[count] else text
+        leads = row.role == "method" and len(row.seeds) == most and text == best[count]
+        return f"**{text}**" if leads else text
+
+    def name(method: str) -> str:
+        seeds = {len(row.seeds) for (label, _), row in found.items() if label == method}
+        return method if not seeds or max(seeds) == most else f"{method}, {_seeds(max(seeds))}"
 
     lines = [["pairs", *map(str, counts)], ["---", *["--:"] * len(counts)]]
     for method in dict.fromkeys(row.method for row in body):
-        lines.append([method, *(cell(method, count) for count in counts)])
+        lines.append([name(method), *(cell(method, count) for count in counts)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _best(body: Sequence[MethodRow], count: int) -> str:
-    """As it is printed, so that what looks the same is marked the same."""
+def _best(body: Sequence[MethodRow], count: int, seeds: int) -> str:
+    """As it is printed, so that what looks the same is marked the same.
+
+    Only of methods with so many seeds: fewer stand on other splits, and make a lucky best.
+    """
     values = [
         row.recall[K].mean
         for row in body
-        if row.role == "method" and row.recall and row.block.pairs == count
+        if row.role == "method"
+        and row.recall
+        and row.block.pairs == count
+        and len(row.seeds) == seeds
     ]
     return f"{max(values):.1f}" if values else ""
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' if count != 1 else ''}"
