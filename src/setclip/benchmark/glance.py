@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from setclip.benchmark.cells import ALL
+from setclip.benchmark.replaced import K
 from setclip.benchmark.table import ABSENT, MethodRow
-
-K = 10
-"""The recall that is shown."""
 
 
 class Place(NamedTuple):

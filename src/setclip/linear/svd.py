@@ -16,8 +16,8 @@ def thin_svd(
 ) -> tuple[npt.NDArray[Real], npt.NDArray[Real], npt.NDArray[Real]]:
     """U, singular values (descending) and V^T of a finite matrix, as many as its smaller side.
 
-    LAPACK's divide and conquer gives up on a few matrices in hundred thousands, although they are
-    finite. The slower QR iteration settles these too.
+    LAPACK's divide and conquer gives up on some rare finite matrices. The slower QR iteration
+    settles these too.
 
     Args:
         matrix: Shape [n, m].
