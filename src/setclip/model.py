@@ -38,16 +38,19 @@ class HeadSpec:
     """Shape of a head, enough to build it again.
 
     Attributes:
-        kind: ``linear``, one affine map; ``projection``, the residual two-layer head of Set-CLIP.
+        kind: ``linear``, one affine map; ``projection``, the residual two-layer head of Set-CLIP;
+            ``kernel``, an affine map of kernel features, which closed forms give.
         d_in: Width of the features.
         d_out: Width of the shared space.
         dropout: Rate inside the projection head.
+        landmarks: Of the kernel head.
     """
 
-    kind: HeadKind
+    kind: HeadKind | Literal["kernel"]
     d_in: int
     d_out: int
     dropout: float = 0.0
+    landmarks: int = 0
 
 
 class ProjectionHead(nn.Module):
@@ -67,17 +70,34 @@ class ProjectionHead(nn.Module):
         return z
 
 
+class KernelHead(nn.Module):
+    """``W exp(s (cos(x - c, landmarks) - 1)) + b``: the map of a closed form on kernel features."""
+
+    centre: Tensor
+    landmarks: Tensor
+    sharpness: Tensor
+
+    def __init__(self, d_in: int, d_out: int, landmarks: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(d_in))
+        self.register_buffer("landmarks", torch.zeros(landmarks, d_in))
+        self.register_buffer("sharpness", torch.zeros(()))
+        self.project = nn.Linear(landmarks, d_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape [n, d_in] to [n, d_out]."""
+        cosines = normalize(x - self.centre, dim=-1) @ self.landmarks.T
+        z: Tensor = self.project(torch.exp(self.sharpness * (cosines - 1)))
+        return z
+
+
 class Tower(nn.Module):
     """Features of one modality to unit vectors of the shared space."""
 
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.head: nn.Module = (
-            nn.Linear(spec.d_in, spec.d_out)
-            if spec.kind == "linear"
-            else ProjectionHead(spec.d_in, spec.d_out, spec.dropout)
-        )
+        self.head = _head(spec)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape [n, d_in] to unit rows [n, d_out]."""
@@ -85,9 +105,19 @@ class Tower(nn.Module):
 
     @classmethod
     def from_map(cls, affine: AffineMap) -> Tower:
-        """A linear tower that computes a closed form's map."""
-        tower = _unfilled(HeadSpec("linear", *affine.weight.shape))
-        linear = tower.head
+        """A tower that computes a closed form's map."""
+        kernel, (rows, d_out) = affine.kernel, affine.weight.shape
+        if kernel is None:
+            tower = _unfilled(HeadSpec("linear", rows, d_out))
+            linear = tower.head
+        else:
+            spec = HeadSpec("kernel", len(kernel.centre), d_out, landmarks=rows)
+            tower = _unfilled(spec)
+            assert isinstance(tower.head, KernelHead)
+            tower.head.centre.copy_(torch.from_numpy(kernel.centre))
+            tower.head.landmarks.copy_(torch.from_numpy(kernel.landmarks))
+            tower.head.sharpness.fill_(kernel.sharpness)
+            linear = tower.head.project
         assert isinstance(linear, nn.Linear)
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(affine.weight.T))
@@ -106,6 +136,14 @@ class EncoderTower(nn.Module):
         """One row an item in every tensor, to unit rows [n, d_out]."""
         z: Tensor = self.head(self.encoder(batch))
         return z
+
+
+def _head(spec: HeadSpec) -> nn.Module:
+    if spec.kind == "linear":
+        return nn.Linear(spec.d_in, spec.d_out)
+    if spec.kind == "kernel":
+        return KernelHead(spec.d_in, spec.d_out, spec.landmarks)
+    return ProjectionHead(spec.d_in, spec.d_out, spec.dropout)
 
 
 def _unfilled(spec: HeadSpec) -> Tower:

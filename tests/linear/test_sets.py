@@ -18,7 +18,6 @@ from setclip.linear.cross_covariance import from_pairs, from_sets
 from setclip.linear.maps import Alignment, Principal, principal
 from setclip.linear.procrustes import procrustes
 from setclip.linear.sets import (
-    CrossSum,
     PaddedSets,
     cross_from_sets,
     padded_batches,
@@ -147,7 +146,7 @@ def fit(
     coordinates = x(planted.x), y(planted.y)
     cross = cross_from_sets(
         partial(procrustes, x.inner(), y.inner()),
-        CrossSum.of_pairs(coordinates[0][:pairs], coordinates[1][:pairs]),
+        (coordinates[0][:pairs], coordinates[1][:pairs]),
         coordinates,
         rows,
         rounds=rounds,
@@ -194,9 +193,7 @@ def test_pairs_and_sets_join_by_their_worth() -> None:
         return procrustes(x.inner(), y.inner(), cross)
 
     pairs = z[0][:30], z[1][:30]
-    last = cross_from_sets(
-        solve, CrossSum.of_pairs(*pairs), z, rows, rounds=8, temperature=0.05, folds=1
-    )
+    last = cross_from_sets(solve, pairs, z, rows, rounds=8, temperature=0.05, folds=1)
     ids = [np.argsort(np.concatenate([r[side] for r in rows])) // 6 for side in (0, 1)]
     estimate, worth = naive.set_cross_covariance(*z, *(i.tolist() for i in ids))
     expected = (pairs[0].T @ pairs[1] + worth * estimate) / (30 + worth)
@@ -221,7 +218,7 @@ def test_no_set_is_matched_by_a_map_that_was_fitted_to_it() -> None:
     """Spoil one set: of the five maps of a round, the one that matches it is the same."""
     planted, rows, x, y = planted_sets(sets=30)
     z = x(planted.x), y(planted.y)
-    none = CrossSum.of_pairs(z[0][:0], z[1][:0])
+    none = z[0][:0], z[1][:0]
 
     def maps_of_the_first_round(spoilt: np.ndarray) -> list[np.ndarray]:
         given: list[np.ndarray] = []
@@ -271,7 +268,7 @@ def test_one_large_set_does_not_pad_the_small_ones() -> None:
     rows.append((np.arange(2000, 2500),) * 2)
     x, y = principal(planted.x), principal(planted.y)
     coordinates = x(planted.x), y(planted.y)
-    nothing = CrossSum.of_pairs(coordinates[0][:0], coordinates[1][:0])
+    nothing = coordinates[0][:0], coordinates[1][:0]
     solve = partial(cca, x.inner(), y.inner(), penalty=1.0)
     tracemalloc.start()
     cross = cross_from_sets(solve, nothing, coordinates, rows, rounds=2, temperature=0.1)

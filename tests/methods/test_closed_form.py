@@ -19,7 +19,7 @@ from setclip.methods import closed_form
 from setclip.methods.closed_form import Candidate, SetMatching, choose, compare, solve
 from setclip.training.journal import Journal
 
-MATCHING = SetMatching(rounds=2, temperature=0.1, folds=1)
+MATCHING = SetMatching(rounds=2, temperature=0.1, neighbours=0.0, folds=1)
 
 
 def pools(pairs: int = 20, **options: Any) -> Pools:

@@ -104,7 +104,8 @@ FAMILIAR = tuple(NAMED)
 """The closed forms, the pairs-only heads and the two recipes of setclip."""
 
 NAMED["cca-pairs"] = ("cca (pairs alone)", CCA())
-PAIRS_ALONE = frozenset({"cca-pairs"})
+NAMED["kernel-cca-pairs"] = ("kernel cca (pairs alone)", CCA(sharpness=2.0))
+PAIRS_ALONE = frozenset({"cca-pairs", "kernel-cca-pairs"})
 """Names of methods that are shown the pairs alone: what the unpaired data add is seen against."""
 
 
@@ -117,7 +118,7 @@ def _others() -> Iterator[str]:
             yield name
 
 
-EVERY = (*FAMILIAR, "cca-pairs", *_others())
+EVERY = (*FAMILIAR, *sorted(PAIRS_ALONE), *_others())
 """Every method there is."""
 
 NAMED |= ABLATED | FORMS | ABLATED_STARTS

@@ -1,4 +1,7 @@
-"""Affine maps into the shared space, and the principal axes that every closed form starts from."""
+"""Affine maps into the shared space, and the principal axes that every closed form starts from.
+
+Both may look at kernel features instead of the features themselves; a closed form does not notice.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,44 @@ ROWS_AT_A_TIME = 8192
 
 
 @dataclass(frozen=True)
-class AffineMap:
-    """``z = x @ weight + bias``.
+class Kernel:
+    """``exp(sharpness (cos - 1))`` between centred rows and landmarks: a Gaussian on directions.
 
     Attributes:
-        weight: Shape [d_in, d].
+        centre: Taken off every row. Shape [d].
+        landmarks: Rows of length one. Shape [l, d].
+        sharpness: How fast it falls with the angle: near 0 it is linear but for a constant.
+    """
+
+    centre: Array
+    landmarks: Array
+    sharpness: float
+
+    def __call__(self, x: npt.ArrayLike) -> Array:
+        """Kernel features. Shape [n, d] to [n, l]."""
+        rows = unit_rows(np.asarray(x, dtype=np.float64) - self.centre)
+        features: Array = np.exp(self.sharpness * (rows @ self.landmarks.T - 1))
+        return features
+
+
+@dataclass(frozen=True)
+class AffineMap:
+    """``z = x @ weight + bias``, of the features or of their kernel features.
+
+    Attributes:
+        weight: Shape [d_in, d], or [l, d] with a kernel of l landmarks.
         bias: Shape [d].
+        kernel: Comes before, if there is one.
     """
 
     weight: Array
     bias: Array
+    kernel: Kernel | None = None
 
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Map rows. Shape [n, d_in] to [n, d]."""
-        return np.asarray(x, dtype=np.float64) @ self.weight + self.bias
+        rows = self.kernel(x) if self.kernel else np.asarray(x, dtype=np.float64)
+        return rows @ self.weight + self.bias
 
 
 @dataclass(frozen=True)
@@ -52,6 +79,7 @@ class Principal:
         variance: Variance along each axis, all positive. Shape [r].
         features: Number of features of the modality, which penalties count by.
         unit: Whether rows count by direction alone: coordinates have unit length.
+        kernel: Comes before, if there is one; mean and axes are then of its features.
     """
 
     mean: Array
@@ -59,16 +87,18 @@ class Principal:
     variance: Array
     features: int
     unit: bool = False
+    kernel: Kernel | None = None
 
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Coordinates of rows along the axes. Shape [n, d] to [n, r]."""
-        coordinates: Array = (np.asarray(x, dtype=np.float64) - self.mean) @ self.axes
+        rows = self.kernel(x) if self.kernel else np.asarray(x, dtype=np.float64)
+        coordinates: Array = (rows - self.mean) @ self.axes
         return unit_rows(coordinates) if self.unit else coordinates
 
     def then(self, weight: Array) -> AffineMap:
         """The map that takes coordinates along the axes through `weight` [r, d_out]."""
         full = self.axes @ weight
-        return AffineMap(full, -self.mean @ full)
+        return AffineMap(full, -self.mean @ full, self.kernel)
 
     def inner(self) -> Principal:
         """The same axes seen from inside: a closed form of these maps coordinates, not features."""

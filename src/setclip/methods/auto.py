@@ -7,7 +7,8 @@ pairs and sets, and lets them decide between using the unpaired data and ignorin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -22,7 +23,14 @@ from setclip.linear.maps import Alignment
 from setclip.linear.procrustes import procrustes
 from setclip.linear.ridge import ridge
 from setclip.linear.transport_procrustes import AGREED, transport_procrustes
-from setclip.methods.closed_form import Candidate, Choice, Form, SetMatching, compare, solve
+from setclip.methods.closed_form import (
+    Candidate,
+    Choice,
+    Covariances,
+    SetMatching,
+    compare,
+    solve,
+)
 from setclip.methods.pool_matching import LEAST_POOL, stages
 from setclip.methods.protocol import Options, Supervision, card, linear_model
 from setclip.methods.transport_cca import TransportCCA
@@ -47,6 +55,7 @@ class Auto(Options):
       between the pools. The pools are ignored where the best map of the pairs alone ranks held-out
       pairs better by more than one and a half standard errors, or at all where the pairs are
       visibly no random sample of the pools.
+    - Every CCA both of the features and of their kernel features.
     - Pools alone, or spaces that share much geometry: a rotation found from the shape of the two
       clouds. It never sees a pair, so all pairs judge it, and few of them judge well.
 
@@ -61,17 +70,27 @@ class Auto(Options):
     Planned from the sizes of the data and not from a clock: same data, same model."""
     penalties: tuple[PositiveFloat, ...] = (10.0, 3.0, 30.0, 1.0)
     """Ridge penalties of the maps of the pairs alone."""
-    set_penalties: tuple[PositiveFloat, ...] = (3.0, 10.0, 1.0)
-    """Ridge penalties of the maps of matched sets, the safest first."""
+    set_penalties: tuple[PositiveFloat, ...] = (3.0, 10.0)
+    """Ridge penalties of the maps of matched sets."""
+    sharpness: PositiveFloat = 2.0
+    """Of the kernel, see :mod:`setclip.linear.kernel`."""
+    kernel_penalties: tuple[PositiveFloat, ...] = (10.0, 3.0, 30.0)
+    """Ridge penalties of maps of kernel features and the pairs alone."""
+    kernel_set_penalties: tuple[PositiveFloat, ...] = (5.0, 10.0, 3.0)
+    """Ridge penalties of maps of kernel features and matched sets, the safest first."""
+    kernel_transport_penalties: tuple[tuple[PositiveFloat, ...], ...] = ((10.0, 30.0), (3.0, 10.0))
+    """Groups of ridge penalties of maps of kernel features, pairs and pools, the safest first."""
     power: NonNegativeFloat = 0.5
     """Canonical directions are scaled by their correlation to this power."""
     rounds: PositiveInt = 12
     """Rounds of matching inside sets."""
     temperature: PositiveFloat = 0.05
     """Of the matching inside sets."""
+    neighbours: NonNegativeFloat = 30.0
+    """Rows like it, in other sets, that the matching of a row hears; 0 hears none."""
     parts: PositiveInt = 5
     """Parts that the sets are dealt into, each matched by a map fitted to the others."""
-    rank: PositiveInt = 256
+    rank: PositiveInt = 384
     """Principal axes kept of either side."""
     folds: PositiveInt = 4
     """Folds of the cross-validation."""
@@ -106,12 +125,8 @@ class Auto(Options):
 
     def _with_sets(self, pools: Pools, seed: int) -> _Found:
         candidates = [
-            Candidate(
-                partial(cca, penalty=penalty, power=self.power),
-                "all",
-                {"sets and pairs by": "CCA", "penalty": penalty},
-            )
-            for penalty in self.set_penalties
+            *self._ccas("sets and pairs by", "all", self.kernel_set_penalties, self.sharpness),
+            *self._ccas("sets and pairs by", "all", self.set_penalties),
         ]
         ignoring = self._ignoring_pools() if pools.n_pairs >= FEWEST_TO_FIT else []
         choice = self._compare(pools, candidates, ignoring, seed, LEAD)
@@ -130,31 +145,53 @@ class Auto(Options):
     def _with_pools(self, pools: Pools, seed: int) -> list[Candidate]:
         if min(len(pools.x_pool), len(pools.y_pool)) < LEAST_POOL:
             return []
+        kinds = (
+            (
+                "transport kernel CCA",
+                TransportCCA(
+                    rank=self.rank,
+                    sharpness=self.sharpness,
+                    penalties=self.kernel_transport_penalties,
+                ),
+            ),
+            ("transport CCA", TransportCCA(rank=self.rank)),
+        )
+        return [
+            replace(one, settings={"pairs and pools by": name, **one.settings})
+            for name, method in kinds
+            for one in method.candidates(pools, seed)
+        ]
+
+    def _ccas(
+        self,
+        what: str,
+        covariances: Covariances,
+        penalties: Sequence[float],
+        sharpness: float = 0.0,
+    ) -> list[Candidate]:
+        name = "kernel CCA" if sharpness else "CCA"
         return [
             Candidate(
-                candidate.form,
-                candidate.covariances,
-                {"pairs and pools by": "transport CCA", **candidate.settings},
-                candidate.transport,
+                partial(cca, penalty=penalty, power=self.power),
+                covariances,
+                {what: name, "penalty": penalty},
+                sharpness=sharpness,
             )
-            for candidate in TransportCCA(rank=self.rank).candidates(pools, seed)
+            for penalty in penalties
         ]
 
     def _ignoring_pools(self) -> list[Candidate]:
-        forms: list[tuple[str, Form, dict[str, float]]] = [
-            *(
-                ("CCA", partial(cca, penalty=penalty, power=self.power), {"penalty": penalty})
-                for penalty in self.penalties
-            ),
-            ("Procrustes", procrustes, {}),
-            *(
-                ("ridge", partial(ridge, penalty=penalty), {"penalty": penalty})
-                for penalty in self.penalties
-            ),
+        what = "pairs alone by"
+        ridges = [
+            Candidate(partial(ridge, penalty=penalty), "pairs", {what: "ridge", "penalty": penalty})
+            for penalty in self.penalties
         ]
+        rotation = Candidate(procrustes, "pairs", {what: "Procrustes"})
         return [
-            Candidate(form, "pairs", {"pairs alone by": name, **settings})
-            for name, form, settings in forms
+            *self._ccas(what, "pairs", self.penalties),
+            *self._ccas(what, "pairs", self.kernel_penalties, self.sharpness),
+            rotation,
+            *ridges,
         ]
 
     def _compare(
@@ -184,7 +221,7 @@ class Auto(Options):
 
     @property
     def _matching(self) -> SetMatching:
-        return SetMatching(self.rounds, self.temperature, self.parts)
+        return SetMatching(self.rounds, self.temperature, self.neighbours, self.parts)
 
     def _against_geometry(self, pools: Pools, shared: Alignability | None) -> str:
         """Why not to look for shared geometry; empty if it is worth looking."""

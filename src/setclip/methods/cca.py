@@ -32,18 +32,23 @@ class CCA(Options):
     """Canonical directions are scaled by their correlation to this power; None chooses."""
     covariances: Covariances | None = None
     """Auto-covariances from the pairs alone or from all data; None chooses. Sets imply all."""
+    sharpness: NonNegativeFloat = 0.0
+    """Of the kernel whose features are aligned, see :mod:`setclip.linear.kernel`; 0 takes the
+    features as they are."""
     penalties: tuple[PositiveFloat, ...] = (10.0, 3.0, 30.0, 1.0, 100.0)
     """Penalties to choose from, the safest first."""
     powers: tuple[NonNegativeFloat, ...] = (0.5, 0.0, 1.0)
     """Powers to choose from, the safest first."""
     set_penalties: tuple[PositiveFloat, ...] = (3.0, 10.0, 1.0)
     """Penalties to choose from where there are sets, which stand for many pairs."""
-    rank: PositiveInt = 256
+    rank: PositiveInt = 384
     """Principal axes kept of either side where covariances come from all data."""
     rounds: NonNegativeInt = 12
     """Rounds of matching inside sets."""
     temperature: PositiveFloat = 0.05
     """Of the matching inside sets."""
+    neighbours: NonNegativeFloat = 30.0
+    """Rows like it, in other sets, that the matching of a row hears; 0 hears none."""
     parts: PositiveInt = 5
     """Parts that the sets are dealt into, each matched by a map fitted to the others."""
     folds: PositiveInt = 5
@@ -81,7 +86,7 @@ class CCA(Options):
 
     @property
     def _matching(self) -> SetMatching:
-        return SetMatching(self.rounds, self.temperature, self.parts)
+        return SetMatching(self.rounds, self.temperature, self.neighbours, self.parts)
 
     def _candidates(self, pools: Pools) -> list[Candidate]:
         sources: tuple[Covariances, ...] = ("pairs", "all")
@@ -100,6 +105,7 @@ class CCA(Options):
                 partial(cca, penalty=penalty, power=power),
                 source,
                 {"penalty": penalty, "power": power, "covariances": source},
+                sharpness=self.sharpness,
             )
             for source in sources
             for penalty in penalties

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from setclip.data.pools import Pools
+from setclip.data.pools import FloatArray, Pools
 from setclip.data.samplers import rows_of_shared_sets
 from setclip.linear.cross_covariance import from_pairs
+from setclip.linear.kernel import kernel_principal
 from setclip.linear.maps import Alignment, Array, Principal, principal
 from setclip.linear.pools import cross_from_pools
 from setclip.linear.sets import CrossSum, cross_from_sets
@@ -50,12 +51,14 @@ class Candidate:
         covariances: Whether the axes come from the pairs alone or from all there is.
         settings: The method's fields that this candidate fixes.
         transport: How the pools are matched, if they are; needs covariances of all data.
+        sharpness: Of the kernel whose features it works on; 0 is the features as they are.
     """
 
     form: Form
     covariances: Covariances
     settings: Mapping[str, Any]
     transport: PoolTransport | None = None
+    sharpness: float = 0.0
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self.settings.items()) or "its form"
@@ -68,15 +71,17 @@ class SetMatching:
     Attributes:
         rounds: Rounds of matching and solving.
         temperature: Of the soft matching.
+        neighbours: Rows like it that the matching of a row hears; 0 hears none.
         folds: Parts of the sets, each matched by a map fitted to the others.
     """
 
     rounds: int
     temperature: float
+    neighbours: float
     folds: int
 
 
-NO_MATCHING = SetMatching(0, 1.0, 1)
+NO_MATCHING = SetMatching(0, 1.0, 0.0, 1)
 """Of methods that see no sets."""
 
 
@@ -113,7 +118,7 @@ def choose(
         pools: As of :func:`compare`, like the others.
         candidates: Settings to choose from, the safest first.
         name: Of the method.
-        rank: Principal axes kept of either side.
+        rank: Principal axes kept of either side, but of linear maps of the pairs alone.
         matching: How items inside sets are matched.
         folds: Folds of the cross-validation.
         seed: Of the folds.
@@ -147,7 +152,7 @@ def compare(
         candidates: Settings to choose from, the safest first: it is taken unless another is
             better by more than the standard error of the difference.
         name: Of the method, for messages.
-        rank: Principal axes kept of either side.
+        rank: Principal axes kept of either side, but of linear maps of the pairs alone.
         matching: How items inside sets are matched.
         folds: Folds of the cross-validation over pairs; sets are held out once, they are many.
         seed: Of the folds.
@@ -163,7 +168,7 @@ def compare(
     if not held:
         sentence = f"{name} took {chosen}: there is too little to cross-validate."
         return Choice(chosen, np.zeros(0), sentence)
-    by_fold = [_ranks_of_fold(fold, every, axes, matching) for fold in held]
+    by_fold = [_ranks_of_fold(fold, every, axes, rank, matching) for fold in held]
     ranks = [np.concatenate(of_candidate) for of_candidate in zip(*by_fold, strict=True)]
     best = _safest_of_best(ranks[: len(candidates)])
     if otherwise:
@@ -198,39 +203,76 @@ def solve(
             "pairs or 2 sets that stand on both sides; from pools alone `auto` takes what their "
             "geometry gives."
         )
-    axes = _axes_of_all(pools, [candidate], rank) | _axes_of_pairs(pools, [candidate])
+    axes = _axes_of_all(pools, [candidate], rank) | _axes_of_pairs(pools, [candidate], rank)
     return _fit(pools, candidate, axes, matching)
 
 
-Axes = dict[Covariances, tuple[Principal, Principal]]
+class _Side:
+    """Principal axes of a side. Folds and candidates share pools, whose coordinates are kept."""
+
+    def __init__(self, axes: Principal) -> None:
+        self.axes = axes
+        self._last: tuple[object, Array] | None = None
+
+    def of_pool(self, rows: FloatArray) -> Array:
+        if self._last is None or self._last[0] is not rows:
+            self._last = rows, self.axes(rows)
+        return self._last[1]
+
+
+Axes = dict[tuple[Covariances, float], tuple[_Side, _Side]]
 
 
 def _axes_of_all(pools: Pools, candidates: list[Candidate], rank: int) -> Axes:
     # Axes need no pairing, so those of all data are computed once and serve every fold.
-    if not any(candidate.covariances == "all" for candidate in candidates):
-        return {}
-    x, y = (principal(rows, rank=rank, unit=True) for rows in (pools.all_x(), pools.all_y()))
-    return {"all": (x, y)}
+    kinds = sorted({one.sharpness for one in candidates if one.covariances == "all"})
+    both = (pools.all_x(), pools.all_y()) if kinds else ()
+    return {
+        ("all", sharpness): _sides(
+            *(
+                kernel_principal(rows, rank=rank, sharpness=sharpness)
+                if sharpness
+                else principal(rows, rank=rank, unit=True)
+                for rows in both
+            )
+        )
+        for sharpness in kinds
+    }
 
 
-def _axes_of_pairs(pools: Pools, candidates: list[Candidate]) -> Axes:
-    if not any(candidate.covariances == "pairs" for candidate in candidates):
-        return {}
-    return {"pairs": (principal(pools.x_pairs), principal(pools.y_pairs))}
+def _axes_of_pairs(pools: Pools, candidates: list[Candidate], rank: int) -> Axes:
+    kinds = sorted({one.sharpness for one in candidates if one.covariances == "pairs"})
+    return {
+        ("pairs", sharpness): _sides(
+            *(
+                kernel_principal(rows, rank=rank, sharpness=sharpness)
+                if sharpness
+                else principal(rows)
+                for rows in (pools.x_pairs, pools.y_pairs)
+            )
+        )
+        for sharpness in kinds
+    }
+
+
+def _sides(x: Principal, y: Principal) -> tuple[_Side, _Side]:
+    return _Side(x), _Side(y)
 
 
 def _fit(pools: Pools, candidate: Candidate, axes: Axes, matching: SetMatching) -> Alignment:
-    x, y = axes[candidate.covariances]
+    x_side, y_side = axes[candidate.covariances, candidate.sharpness]
+    x, y = x_side.axes, y_side.axes
     pairs = x(pools.x_pairs), y(pools.y_pairs)
     sets = rows_of_shared_sets(pools)
     if sets and candidate.covariances == "all":
         cross = cross_from_sets(
             partial(candidate.form, x.inner(), y.inner()),
-            CrossSum.of_pairs(*pairs),
-            (x(pools.x_pool), y(pools.y_pool)),
+            pairs,
+            (x_side.of_pool(pools.x_pool), y_side.of_pool(pools.y_pool)),
             sets,
             rounds=matching.rounds,
             temperature=matching.temperature,
+            neighbours=matching.neighbours,
             folds=matching.folds,
         )
     else:
@@ -238,37 +280,31 @@ def _fit(pools: Pools, candidate: Candidate, axes: Axes, matching: SetMatching) 
         centred = [z - z.mean(axis=0) for z in pairs]
         cross = from_pairs(*centred)
         if candidate.transport:
-            cross = _transported(pools, candidate.form, candidate.transport, x, y, cross)
+            inner = partial(candidate.form, x.inner(), y.inner())
+            cross = cross_from_pools(
+                inner,
+                CrossSum(pools.n_pairs * cross, float(pools.n_pairs)),
+                (x_side.of_pool(pools.x_pool), y_side.of_pool(pools.y_pool)),
+                start=inner(cross),
+                weight=candidate.transport.weight,
+                rounds=candidate.transport.rounds,
+                temperature=candidate.transport.temperature,
+                batch=candidate.transport.batch,
+                seed=candidate.transport.seed,
+            )
     return candidate.form(x, y, cross)
 
 
-def _transported(
-    pools: Pools, form: Form, transport: PoolTransport, x: Principal, y: Principal, cross: Array
-) -> Array:
-    inner = partial(form, x.inner(), y.inner())
-    return cross_from_pools(
-        inner,
-        CrossSum(pools.n_pairs * cross, float(pools.n_pairs)),
-        (x(pools.x_pool), y(pools.y_pool)),
-        start=inner(cross),
-        weight=transport.weight,
-        rounds=transport.rounds,
-        temperature=transport.temperature,
-        batch=transport.batch,
-        seed=transport.seed,
-    )
-
-
 def _ranks_of_fold(
-    fold: Fold, candidates: list[Candidate], axes: Axes, matching: SetMatching
+    fold: Fold, candidates: list[Candidate], axes: Axes, rank: int, matching: SetMatching
 ) -> list[Array]:
-    axes = axes | _axes_of_pairs(fold.train, candidates)
+    axes = axes | _axes_of_pairs(fold.train, candidates, rank)
     return [_unit_ranks(fold, candidate, axes, matching) for candidate in candidates]
 
 
 def _unit_ranks(fold: Fold, candidate: Candidate, axes: Axes, matching: SetMatching) -> Array:
-    # Settings are told apart before the rounds have settled.
-    quick = replace(matching, rounds=-(-matching.rounds // 2))
+    # Settings are told apart before the rounds have settled, and without the neighbours.
+    quick = replace(matching, rounds=-(-matching.rounds // 2), neighbours=0.0)
     if candidate.transport:
         rounds = -(-candidate.transport.rounds // 3)
         candidate = replace(candidate, transport=replace(candidate.transport, rounds=rounds))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from setclip.data.pools import Pools
 from setclip.linear.maps import Alignment
@@ -21,12 +21,14 @@ class Procrustes(Options):
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "sets"})
 
     kind: Literal["procrustes"] = "procrustes"
-    rank: PositiveInt = 256
+    rank: PositiveInt = 384
     """Principal axes kept of either side where sets are used."""
     rounds: NonNegativeInt = 12
     """Rounds of matching inside sets."""
     temperature: PositiveFloat = 0.05
     """Of the matching inside sets."""
+    neighbours: NonNegativeFloat = 30.0
+    """Rows like it, in other sets, that the matching of a row hears; 0 hears none."""
     parts: PositiveInt = 5
     """Parts that the sets are dealt into, each matched by a map fitted to the others."""
 
@@ -44,5 +46,5 @@ class Procrustes(Options):
             Candidate(procrustes, covariances, {}),
             name=self.kind,
             rank=self.rank,
-            matching=SetMatching(self.rounds, self.temperature, self.parts),
+            matching=SetMatching(self.rounds, self.temperature, self.neighbours, self.parts),
         )

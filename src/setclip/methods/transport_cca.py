@@ -32,6 +32,9 @@ class TransportCCA(Options):
     """Groups of ridge penalties to choose from, the safest first; a group is averaged."""
     power: NonNegativeFloat = 0.5
     """Canonical directions are scaled by their correlation to this power."""
+    sharpness: NonNegativeFloat = 0.0
+    """Of the kernel whose features are aligned, see :mod:`setclip.linear.kernel`; 0 takes the
+    features as they are."""
     weight: PositiveFloat = 0.25
     """How many known pairs a matched row of the pools is worth."""
     rounds: PositiveInt = 6
@@ -91,6 +94,7 @@ class TransportCCA(Options):
                 "all",
                 {"penalties": group},
                 transport if enough else None,
+                self.sharpness,
             )
             for group in self.penalties
         ]
