@@ -20,13 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import gelu, layer_norm
 
 from setclip import encoders
-from setclip.linear.maps import AffineMap
+from setclip.linear.maps import AffineMap, Kernel, unit_rows
 from setclip.model import FORMAT_VERSION, ROWS_AT_A_TIME, AlignedModel, HeadSpec, ModelCard, Tower
 
 
 def model(kind: str = "linear", *, dim: int = 4, weights: int = 0, **card: Any) -> AlignedModel:
     torch.manual_seed(weights)
-    towers = (Tower(HeadSpec(kind, d, dim, 0.2)) for d in (6, 5))  # type: ignore[arg-type]
+    towers = (Tower(HeadSpec(kind, d, dim, 0.2, 9)) for d in (6, 5))  # type: ignore[arg-type]
     return AlignedModel(*towers, ModelCard(**card))
 
 
@@ -39,7 +39,7 @@ def parameters(found: AlignedModel) -> dict[str, torch.Tensor]:
     return {f"{s}.{k}": t for s, tower in towers.items() for k, t in tower.state_dict().items()}
 
 
-@pytest.mark.parametrize("kind", ["linear", "projection"])
+@pytest.mark.parametrize("kind", ["linear", "projection", "kernel"])
 def test_rows_come_out_unit_and_float32(kind: str) -> None:
     found = model(kind)
     x, y = features(7, 6), features(3, 5)
@@ -63,9 +63,12 @@ def test_projection_head_is_the_papers() -> None:
     assert not torch.equal(tower(x), tower(x))  # dropout
 
 
-def test_a_closed_form_becomes_a_tower() -> None:
+@pytest.mark.parametrize("landmarks", [0, 9])
+def test_a_closed_form_becomes_a_tower(landmarks: int) -> None:
     rng = np.random.default_rng(0)
-    affine = AffineMap(rng.standard_normal((6, 3)), rng.standard_normal(3))
+    marks = unit_rows(rng.standard_normal((landmarks, 6)))
+    kernel = Kernel(rng.standard_normal(6), marks, 2.0) if landmarks else None
+    affine = AffineMap(rng.standard_normal((landmarks or 6, 3)), rng.standard_normal(3), kernel)
     tower = Tower.from_map(affine)
     x = features(5, 6)
     expected = affine(x) / np.linalg.norm(affine(x), axis=1, keepdims=True)
@@ -178,7 +181,7 @@ def test_an_encoder_with_options_is_kept_and_opened_again(tmp_path: Path) -> Non
         after.encode_x([picture.getvalue()])
 
 
-@pytest.mark.parametrize("kind", ["linear", "projection"])
+@pytest.mark.parametrize("kind", ["linear", "projection", "kernel"])
 def test_files_come_back_bit_for_bit(kind: str, tmp_path: Path) -> None:
     card = {
         "method": {"kind": "cca", "penalty": 1 / 3},

@@ -236,6 +236,122 @@ def test_no_set_is_matched_by_a_map_that_was_fitted_to_it() -> None:
     assert sum(bool(np.array_equal(a, b)) for a, b in pairs) == 1
 
 
+def naive_scores(
+    alignment: Alignment,
+    own: tuple[np.ndarray, np.ndarray],
+    heard: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    neighbours: float,
+) -> np.ndarray:
+    """The mean of the three cosines of every pair, one pair at a time."""
+    x, y = own
+    x_near, x_partners, y_near, y_partners = heard
+    ax, ay = (lambda z: naive.unit(alignment.x(z))), (lambda z: naive.unit(alignment.y(z)))
+    x_like = (x @ x_near.T + ax(x) @ ax(x_near).T) / 2
+    y_like = (y @ y_near.T + ay(y) @ ay(y_near).T) / 2
+
+    def guesses(like: np.ndarray, partners: np.ndarray) -> np.ndarray:
+        """By the bandwidth at which the median row listens to so many, searched finely."""
+        best, found = np.inf, like
+        for width in np.geomspace(0.002, 2, 400):
+            weights = np.exp((like - like.max(axis=1, keepdims=True)) / width)
+            weights /= weights.sum(axis=1, keepdims=True)
+            off = abs(np.median(1 / (weights**2).sum(axis=1)) - neighbours)
+            if off < best:
+                best, found = off, weights @ partners
+        return found
+
+    from_x, from_y = ay(guesses(x_like, x_partners)), ax(guesses(y_like, y_partners))
+    return np.array(
+        [
+            [
+                (ax(x)[i] @ ay(y)[j] + from_x[i] @ ay(y)[j] + ax(x)[i] @ from_y[j]) / 3
+                for j in range(len(y))
+            ]
+            for i in range(len(x))
+        ]
+    )
+
+
+def test_scores_are_the_mean_of_three_cosines() -> None:
+    planted, _, x, y = planted_sets(sets=20, noise=0.5)
+    zx, zy = (naive.unit(z) for z in (x(planted.x), y(planted.y)))
+    alignment = procrustes(x.inner(), y.inner(), from_pairs(zx, zy))
+    heard = (zx[30:], zy[30:] + 0.1, zy[20:], zx[20:] - 0.1)
+    left, right = module._scored(
+        alignment, zx[:10], zy[:12], module._Beliefs(*heard), neighbours=8.0
+    )
+    expected = naive_scores(alignment, (zx[:10], zy[:12]), heard, 8.0)
+    np.testing.assert_allclose(left @ right.T, expected, atol=0.01)
+
+
+def test_neighbours_of_the_same_kind_tell_apart_what_the_map_cannot() -> None:
+    """Clusters whose partners follow no linear rule: only neighbours know what goes with what."""
+    rng = np.random.default_rng(0)
+    kinds, x_kinds, y_kinds = (
+        rng.integers(0, 12, 600),
+        rng.standard_normal((12, 8)),
+        rng.standard_normal((12, 8)),
+    )
+    x = x_kinds[kinds] + 0.2 * rng.standard_normal((600, 8))
+    y = y_kinds[kinds] + 0.2 * rng.standard_normal((600, 8))
+    rows = [(rng.permutation(6) + 6 * s, rng.permutation(6) + 6 * s) for s in range(100)]
+    px, py = principal(x, unit=True), principal(y, unit=True)
+    none = px(x)[:0], py(y)[:0]
+    right = []
+    for neighbours in (0.0, 30.0):
+        given: list[np.ndarray] = []
+
+        def solve(cross: np.ndarray) -> Alignment:
+            given.append(cross)  # noqa: B023
+            return cca(px.inner(), py.inner(), cross, penalty=30.0)
+
+        cross = cross_from_sets(
+            solve, none, (px(x), py(y)), rows, rounds=8, temperature=0.05, neighbours=neighbours
+        )
+        truth = px(x).T @ py(y) / 600
+        right.append(np.linalg.norm(cross - truth) / np.linalg.norm(truth))
+    assert right[1] < 0.8 * right[0]
+
+
+def test_a_set_never_hears_itself_and_hears_the_pairs() -> None:
+    beliefs = [module._Beliefs(*(np.full((4, 2), float(part)),) * 4) for part in range(3)]
+    pairs = np.full((2, 2), 7.0), np.full((2, 2), 8.0)
+    heard = module._Beliefs.heard(pairs, beliefs, 1, np.random.default_rng(0))
+    assert set(heard.x.ravel()) == {0.0, 2.0, 7.0}
+    assert set(heard.x_partners.ravel()) == {0.0, 2.0, 8.0}
+    assert set(heard.y.ravel()) == {0.0, 2.0, 8.0}
+    assert set(heard.y_partners.ravel()) == {0.0, 2.0, 7.0}
+
+
+def test_rows_that_are_heard_are_drawn_with_their_partners(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HEARD", 10)
+    numbers = np.arange(60.0).reshape(30, 2)
+    belief = module._Beliefs(numbers, -numbers, numbers, -numbers)
+    none = numbers[:0], numbers[:0]
+    heard = module._Beliefs.heard(none, [belief, belief], 0, np.random.default_rng(0))
+    assert len(heard.x) == len(heard.y) == 10
+    np.testing.assert_array_equal(heard.x, -heard.x_partners)
+    np.testing.assert_array_equal(heard.y, -heard.y_partners)
+    assert not np.array_equal(heard.x, heard.y)
+
+
+def test_one_part_hears_the_pairs_alone() -> None:
+    """With two sets there is one part, which must not hear its own matches."""
+    planted, rows, x, y = planted_sets(sets=3, size=8, noise=0.1)
+    z = x(planted.x), y(planted.y)
+    solve = partial(procrustes, x.inner(), y.inner())
+    pairs = z[0][:6], z[1][:6]
+    plain, hearing = (
+        cross_from_sets(solve, given, z, rows, rounds=4, temperature=0.1, neighbours=5.0, folds=1)
+        for given in ((z[0][:0], z[1][:0]), pairs)
+    )
+    alone = cross_from_sets(
+        solve, (z[0][:0], z[1][:0]), z, rows, rounds=4, temperature=0.1, folds=1
+    )
+    np.testing.assert_array_equal(plain, alone)
+    assert not np.allclose(hearing, alone)
+
+
 def test_order_inside_and_among_sets_does_not_matter() -> None:
     planted, rows, x, y = planted_sets(sets=20)
     shuffled = [(xs[::-1], np.sort(ys)) for xs, ys in reversed(rows)]

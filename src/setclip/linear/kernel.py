@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from setclip.linear.maps import Kernel, Principal, principal, unit_rows
+from setclip.linear.maps import Kernel, Principal, no_variance, principal, unit_rows
 
 LANDMARKS = 1500
 # Rows that the axes are found from, at most.
@@ -44,6 +44,8 @@ def kernel_principal(
         Kernel PCA, Schölkopf, Smola and Müller (1998); Nyström, Williams and Seeger (2001).
     """
     rows = np.asarray(x)
+    if len(rows) and (rows == rows[0]).all():
+        raise no_variance(len(rows))  # centred, they would differ by rounding
     rows = rows[np.random.default_rng(seed).permutation(len(rows))[:ROWS]]
     centre = rows.mean(axis=0, dtype=np.float64)
     kernel = Kernel(centre, unit_rows(rows[:landmarks] - centre), sharpness)

@@ -142,15 +142,20 @@ def principal(x: npt.ArrayLike, *, rank: int | None = None, unit: bool = False) 
     floor = max(max(n, d) * eps * values[0], rounding)
     keep = int((values > floor).sum())
     if keep == 0:
-        raise ValueError(
-            f"all {n} rows are the same: there is no variance to align. Give items that differ, "
-            "or look whether the encoder returns one vector for everything."
-        )
+        raise no_variance(n)
     keep = min(keep, rank or keep)
     values, vectors = values[:keep], vectors[:, :keep]
     if centred is not None:
         vectors = centred.T @ vectors / np.sqrt(n * values)
     return Principal(mean, vectors, values, d, unit)
+
+
+def no_variance(n: int) -> ValueError:
+    """What is said of n rows that are all the same."""
+    return ValueError(
+        f"all {n} rows are the same: there is no variance to align. Give items that differ, "
+        "or look whether the encoder returns one vector for everything."
+    )
 
 
 def _covariance(rows: npt.NDArray[np.floating], mean: Array, unit: bool) -> Array:
