@@ -104,7 +104,7 @@ FAMILIAR = tuple(NAMED)
 """The closed forms, the pairs-only heads and the two recipes of setclip."""
 
 NAMED["cca-pairs"] = ("cca (pairs alone)", CCA())
-NAMED["kernel-cca-pairs"] = ("kernel cca (pairs alone)", CCA(sharpness=2.0))
+NAMED["kernel-cca-pairs"] = ("kernel cca (pairs alone)", CCA(sharpness=2.0, rank=384))
 PAIRS_ALONE = frozenset({"cca-pairs", "kernel-cca-pairs"})
 """Names of methods that are shown the pairs alone: what the unpaired data add is seen against."""
 

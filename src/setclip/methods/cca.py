@@ -41,14 +41,14 @@ class CCA(Options):
     """Powers to choose from, the safest first."""
     set_penalties: tuple[PositiveFloat, ...] = (3.0, 10.0, 1.0)
     """Penalties to choose from where there are sets, which stand for many pairs."""
-    rank: PositiveInt = 384
+    rank: PositiveInt = 256
     """Principal axes kept of either side where covariances come from all data."""
     rounds: NonNegativeInt = 12
     """Rounds of matching inside sets."""
     temperature: PositiveFloat = 0.05
     """Of the matching inside sets."""
-    neighbours: NonNegativeFloat = 30.0
-    """Rows like it, in other sets, that the matching of a row hears; 0 hears none."""
+    neighbours: NonNegativeFloat = 0.0
+    """Rows like it, in other sets, that the matching of a row hears; 0 hears none, `auto` takes 30."""
     parts: PositiveInt = 5
     """Parts that the sets are dealt into, each matched by a map fitted to the others."""
     folds: PositiveInt = 5

@@ -21,14 +21,14 @@ class Procrustes(Options):
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "sets"})
 
     kind: Literal["procrustes"] = "procrustes"
-    rank: PositiveInt = 384
+    rank: PositiveInt = 256
     """Principal axes kept of either side where sets are used."""
     rounds: NonNegativeInt = 12
     """Rounds of matching inside sets."""
     temperature: PositiveFloat = 0.05
     """Of the matching inside sets."""
-    neighbours: NonNegativeFloat = 30.0
-    """Rows like it, in other sets, that the matching of a row hears; 0 hears none."""
+    neighbours: NonNegativeFloat = 0.0
+    """Rows like it, in other sets, that the matching of a row hears; 0 hears none, `auto` takes 30."""
     parts: PositiveInt = 5
     """Parts that the sets are dealt into, each matched by a map fitted to the others."""
 
