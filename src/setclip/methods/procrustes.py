@@ -28,7 +28,7 @@ class Procrustes(Options):
     temperature: PositiveFloat = 0.05
     """Of the matching inside sets."""
     neighbours: NonNegativeFloat = 0.0
-    """Rows like it, in other sets, that the matching of a row hears; 0 hears none, `auto` takes 30."""
+    """Rows like it, in other sets, that the matching of a row hears; 0 hears none."""
     parts: PositiveInt = 5
     """Parts that the sets are dealt into, each matched by a map fitted to the others."""
 
