@@ -8,7 +8,7 @@ from reference import linear as naive
 from reference.planted import Planted, rotated_clouds
 
 from setclip.data.pools import Pools, make_pools
-from setclip.data.splits import draw_pools
+from setclip.data.splits import Condition, draw_pools
 from setclip.methods import CCA, Auto
 from setclip.methods import auto as module
 from setclip.model import AlignedModel
@@ -116,6 +116,17 @@ def test_matched_sets_come_first(pairs: int) -> None:
     best = naive.recall_at_1((planted.x[200:] - 1) @ planted.rotation, planted.y[200:] + 2)
     found = naive.recall_at_1(model.encode_x(planted.x[200:]), model.encode_y(planted.y[200:]))
     assert found > best - 0.1
+
+
+@pytest.mark.parametrize("condition", ["disjoint", "sets"])
+def test_maps_bend_where_the_data_do(condition: Condition) -> None:
+    x, y = naive.bent_cloud(700)
+    data = draw_pools(x, y, np.arange(600), pairs=150, condition=condition, set_size=4)
+    model, said, _ = fitted(data)
+    assert "kernel CCA" in said
+    linear = CCA().fit(data)
+    recalls = [naive.recall_at_1(m.encode_x(x[600:]), m.encode_y(y[600:])) for m in (model, linear)]
+    assert recalls[0] > recalls[1] + 0.2
 
 
 def test_geometry_is_not_looked_for_beyond_the_budget() -> None:

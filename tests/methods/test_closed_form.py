@@ -172,3 +172,47 @@ def test_too_little_to_hold_out_takes_the_first(data: Pools) -> None:
     assert journal.notes == [
         "cca took penalty 10.0, covariances pairs: there is too little to cross-validate."
     ]
+
+
+@pytest.mark.parametrize("covariances", ["pairs", "all"])
+def test_kernel_features_bend_a_closed_form(covariances: Any) -> None:
+    x, y = naive.bent_cloud(500)
+    data = draw_pools(x, y, np.arange(400), pairs=200, condition="disjoint")
+    found = {}
+    for sharpness in (0.0, 2.0):
+        candidate = Candidate(partial(cca, penalty=1.0), covariances, {}, sharpness=sharpness)
+        fitted = solved(candidate, data)
+        assert (fitted.x.kernel is None) == (sharpness == 0)
+        found[sharpness] = naive.recall_at_1(fitted.x(x[400:]), fitted.y(y[400:]))
+    assert found[2.0] > 1.4 * found[0.0]
+
+
+def test_both_kinds_of_features_stand_for_election_together() -> None:
+    x, y = naive.bent_cloud(500)
+    bent = draw_pools(x, y, np.arange(400), pairs=200, condition="disjoint")
+    candidates = [
+        Candidate(partial(cca, penalty=1.0), "all", {"by": name}, sharpness=sharpness)
+        for name, sharpness in (("line", 0.0), ("kernel", 2.0))
+    ]
+    assert chosen(candidates, bent)[0].settings["by"] == "kernel"
+    assert chosen(candidates, pools(80))[0].settings["by"] == "line"
+
+
+def test_folds_and_candidates_share_the_coordinates_of_the_pools(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+    plain = Principal.__call__
+
+    def counting(self: Principal, rows: Any) -> Array:
+        seen.append(len(rows))
+        return plain(self, rows)
+
+    monkeypatch.setattr(Principal, "__call__", counting)
+    data = pools(20, condition="disjoint")
+    transport = closed_form.PoolTransport(0.25, 1, 0.05, 50, 0)
+    candidates = [
+        Candidate(partial(cca, penalty=penalty), "all", {}, transport) for penalty in (1.0, 2.0)
+    ]
+    chosen(candidates, data)
+    assert seen.count(len(data.x_pool)) == 2  # once a side

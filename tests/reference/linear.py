@@ -106,6 +106,14 @@ def rotated_cloud(rows: int, dim: int, *, noise: float, seed: int = 0) -> Plante
     return Planted(x.astype(np.float32), y.astype(np.float32), rotation)
 
 
+def bent_cloud(rows: int, *, noise: float = 0.05, seed: int = 0) -> tuple[Array, Array]:
+    """x on a sphere, and y that winds as x turns: no linear map leads from one to the other."""
+    rng = np.random.default_rng(seed)
+    x = unit(rng.standard_normal((rows, 4)))
+    y = np.sin(2 * x @ np.random.default_rng(0).standard_normal((4, 6)))
+    return x, y + noise * rng.standard_normal(y.shape)
+
+
 def random_rotation(dim: int, rng: np.random.Generator) -> Array:
     q, r = np.linalg.qr(rng.standard_normal((dim, dim)))
     return q * np.sign(np.diag(r))
