@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from benchmark.results import failed, result
 
-from setclip.benchmark.rivals import against_rivals, best_rivals
+from setclip.benchmark.rivals import against_rivals, against_twice_the_pairs, best_rivals
 from setclip.evaluation.intervals import paired_bootstrap
 
 
@@ -52,3 +52,21 @@ def test_a_method_ahead_is_nowhere_behind(hits: float) -> None:
     assert against_rivals([*results, alone], "auto") == (
         f"{first} It is nowhere behind the best on pairs alone."
     )
+
+
+def test_with_half_the_pairs() -> None:
+    results = [
+        *(result("auto", seed, hits, pairs=10) for seed, hits in ((0, 0.5), (1, 0.7))),
+        result("auto", 0, 0.9, pairs=20),  # nothing alone has forty
+        result("auto", 0, 0.2, pairs=0),
+        result("ridge", 0, 0.4, pairs=20, view="pairs"),
+        result("clip", 0, 0.3, pairs=20, view="pairs"),
+        result("cca", 0, 1.0, pairs=20),
+        failed("ridge", 1, pairs=20, view="pairs"),
+    ]
+    means = [r["metrics"]["recall@10"] for r in results if "error" not in r]
+    expected = f"{(means[0] + means[1]) / 2:.1f} and {means[4]:.1f} at 10"
+    assert against_twice_the_pairs(results, "auto") == (
+        f"`auto` with p pairs, and the best on 2p pairs alone: disjoint pools (emoji) {expected}."
+    )
+    assert against_twice_the_pairs(results[2:], "auto") == ""

@@ -19,7 +19,7 @@ from setclip.benchmark.curves import curves_page
 from setclip.benchmark.glance import at_a_glance
 from setclip.benchmark.measure import Result
 from setclip.benchmark.replaced import FIRST_CHOICE
-from setclip.benchmark.rivals import against_rivals
+from setclip.benchmark.rivals import against_rivals, against_twice_the_pairs
 from setclip.benchmark.runner import read_results
 from setclip.benchmark.suites import SUITES, baseline_of, command, label_of
 from setclip.benchmark.table import summarise, to_csv, to_markdown
@@ -103,7 +103,8 @@ class Archive:
         if self.suite in SUITES:
             title = SUITES[self.suite].title
             note = " ".join(filter(None, [_limits(self.suite), note]))
-        note = " ".join(filter(None, [against_rivals(results, FIRST_CHOICE), note]))
+        claims = (against_rivals, against_twice_the_pairs)
+        note = " ".join(filter(None, [*(claim(results, FIRST_CHOICE) for claim in claims), note]))
         made_by = command(self.suite)
         files = {
             ".md": to_markdown(

@@ -86,6 +86,47 @@ def against_rivals(results: Sequence[Result], method: str) -> str:
     return said
 
 
+def against_twice_the_pairs(results: Sequence[Result], method: str) -> str:
+    """What a method reaches with half of the pairs that methods of the pairs alone get, in words.
+
+    R@10 of the method at p pairs and of the best method that saw 2p pairs alone, both averaged over
+    the data sets for which there are both.
+
+    Returns:
+        A sentence, empty where nothing was measured at p and 2p pairs.
+    """
+    ours: dict[tuple[str, int], dict[str, float]] = {}
+    alone: dict[tuple[str, int], float] = {}
+    for block, methods in results_by_block(results).items():
+        if block.pairs == ALL:
+            continue
+        data, pairs = block.dataset, int(block.pairs)
+        for label, found in methods.items():
+            reached = _mean(found)
+            if reached is None:
+                continue
+            if label == method:
+                ours.setdefault((block.kind, pairs), {})[data] = reached
+            elif _alone(found):
+                alone[data, pairs] = max(reached, alone.get((data, pairs), 0.0))
+    said: dict[tuple[str, str], list[str]] = {}
+    for (kind, pairs), by_data in sorted(ours.items(), key=lambda each: each[0][1]):
+        both = [data for data in by_data if pairs and (data, 2 * pairs) in alone]
+        if both:
+            mine = mean(by_data[data] for data in both)
+            theirs = mean(alone[data, 2 * pairs] for data in both)
+            said.setdefault((kind, ", ".join(both)), []).append(
+                f"{mine:.1f} and {theirs:.1f} at {pairs}"
+            )
+    listed = "; ".join(f"{kind} ({data}) {', '.join(at)}" for (kind, data), at in said.items())
+    return f"`{method}` with p pairs, and the best on 2p pairs alone: {listed}." if said else ""
+
+
+def _mean(results: Sequence[Result]) -> float | None:
+    found = [r["metrics"]["recall@10"] for r in results if "error" not in r]
+    return mean(found) if found else None
+
+
 def _gap(mine: Sequence[Result], theirs: Sequence[Result]) -> float | None:
     """Mean difference of R@10 on common seeds; None where there are none."""
     ours, others = (
