@@ -154,6 +154,8 @@ def _common(sizes: Sizes) -> dict[str, Any]:
         "batch_pairs": sizes.batch_pairs,
         # Half way back to weights that know little would be half the training.
         "wise": 1.0,
+        # Landmarks of encoders with random weights would go stale.
+        "sharpness": 0.0,
     }
 
 

@@ -84,6 +84,7 @@ _CHAINS: dict[str, Any] = {
     "lr": 1e-3,
     "steps": 400,
     "wise": 1.0,
+    "sharpness": 0.0,
 }
 _POOLS: dict[str, Any] = _CHAINS | {"batch": 64, "batch_views": 32, "extra_negatives": False}
 _LONG: dict[str, Any] = {"steps": 1200}

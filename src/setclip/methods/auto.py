@@ -72,8 +72,9 @@ class Auto(Options):
     """Ridge penalties of the maps of the pairs alone."""
     set_penalties: tuple[PositiveFloat, ...] = (3.0, 10.0)
     """Ridge penalties of the maps of matched sets."""
-    sharpness: PositiveFloat = 2.0
-    """Of the kernel, see :mod:`setclip.linear.kernel`."""
+    sharpness: NonNegativeFloat = 2.0
+    """Of the kernel, see :mod:`setclip.linear.kernel`; 0 keeps to maps of the features as they
+    are."""
     kernel_penalties: tuple[PositiveFloat, ...] = (10.0, 3.0, 30.0)
     """Ridge penalties of maps of kernel features and the pairs alone."""
     kernel_set_penalties: tuple[PositiveFloat, ...] = (5.0, 10.0, 3.0)
@@ -124,9 +125,10 @@ class Auto(Options):
         return self._judged(pools, fitted, seed, journal)
 
     def _with_sets(self, pools: Pools, seed: int) -> _Found:
+        what = "sets and pairs by"
         candidates = [
-            *self._ccas("sets and pairs by", "all", self.kernel_set_penalties, self.sharpness),
-            *self._ccas("sets and pairs by", "all", self.set_penalties),
+            *self._ccas(what, "all", self.kernel_set_penalties, kernel=True),
+            *self._ccas(what, "all", self.set_penalties, kernel=False),
         ]
         ignoring = self._ignoring_pools() if pools.n_pairs >= FEWEST_TO_FIT else []
         choice = self._compare(pools, candidates, ignoring, seed, LEAD)
@@ -145,37 +147,27 @@ class Auto(Options):
     def _with_pools(self, pools: Pools, seed: int) -> list[Candidate]:
         if min(len(pools.x_pool), len(pools.y_pool)) < LEAST_POOL:
             return []
-        kinds = (
-            (
-                "transport kernel CCA",
-                TransportCCA(
-                    rank=self.rank,
-                    sharpness=self.sharpness,
-                    penalties=self.kernel_transport_penalties,
-                ),
-            ),
-            ("transport CCA", TransportCCA(rank=self.rank)),
+        kernel = TransportCCA(
+            rank=self.rank, sharpness=self.sharpness, penalties=self.kernel_transport_penalties
         )
+        kinds = [("transport kernel CCA", kernel)] if self.sharpness else []
         return [
             replace(one, settings={"pairs and pools by": name, **one.settings})
-            for name, method in kinds
+            for name, method in [*kinds, ("transport CCA", TransportCCA(rank=self.rank))]
             for one in method.candidates(pools, seed)
         ]
 
     def _ccas(
-        self,
-        what: str,
-        covariances: Covariances,
-        penalties: Sequence[float],
-        sharpness: float = 0.0,
+        self, what: str, covariances: Covariances, penalties: Sequence[float], *, kernel: bool
     ) -> list[Candidate]:
-        name = "kernel CCA" if sharpness else "CCA"
+        if kernel and not self.sharpness:
+            return []
         return [
             Candidate(
                 partial(cca, penalty=penalty, power=self.power),
                 covariances,
-                {what: name, "penalty": penalty},
-                sharpness=sharpness,
+                {what: "kernel CCA" if kernel else "CCA", "penalty": penalty},
+                sharpness=self.sharpness if kernel else 0.0,
             )
             for penalty in penalties
         ]
@@ -188,8 +180,8 @@ class Auto(Options):
         ]
         rotation = Candidate(procrustes, "pairs", {what: "Procrustes"})
         return [
-            *self._ccas(what, "pairs", self.penalties),
-            *self._ccas(what, "pairs", self.kernel_penalties, self.sharpness),
+            *self._ccas(what, "pairs", self.penalties, kernel=False),
+            *self._ccas(what, "pairs", self.kernel_penalties, kernel=True),
             rotation,
             *ridges,
         ]

@@ -85,7 +85,10 @@ class TowerSettings(Options):
     """Train on random views of the items. A sequence and its structure are cut to the same stretch
     where they are a known pair."""
     head: HeadKind = "linear"
-    """Form of a random head; that of a fitted start is linear."""
+    """Form of a random head; a fitted start is a map of the features or of kernel features."""
+    sharpness: NonNegativeFloat = 2.0
+    """Of the kernel of fitted heads, see :mod:`setclip.linear.kernel`. Its landmarks are features
+    of the encoder as it starts: take 0, which keeps to linear maps, where weights are random."""
     dim: PositiveInt = 256
     """Width of the shared space of random heads."""
     dropout: NonNegativeFloat = 0.1
@@ -288,7 +291,8 @@ def _heads(o: Towers, pools: Pools, seed: int, journal: Journal) -> tuple[Tower,
         from setclip.methods import make_method
 
         journal.note(f"The heads start from {o.start} on the features of the frozen encoders.")
-        start = make_method(o.start).fit(pools, seed=seed, journal=journal)
+        kernel = {"sharpness": o.sharpness} if o.start in ("auto", "cca") else {}
+        start = make_method(o.start, **kernel).fit(pools, seed=seed, journal=journal)
         return start.x_tower, start.y_tower
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
