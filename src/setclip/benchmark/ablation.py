@@ -62,7 +62,8 @@ ABLATED_STARTS: Ablated = {
 }
 """Other starts. That of transport costs half a minute, that of CCA on sets ten seconds."""
 
-_AT: dict[str, Any] = {"x": {"kind": "efficientnet-lite0", "size": 128}}
+_AT: dict[str, Any] = {"x": {"kind": "efficientnet-lite0", "size": 128}, "sharpness": 0.0}
+_BENT: dict[str, Any] = _AT | {"sharpness": 2.0}
 
 TRAINED_ENCODERS: dict[str, tuple[str, CLIPTowers | Towers]] = {
     "towers-frozen": ("auto, frozen at 128", Towers(**_AT, steps=0)),
@@ -72,8 +73,11 @@ TRAINED_ENCODERS: dict[str, tuple[str, CLIPTowers | Towers]] = {
     "towers-no-ssl": ("… without SSL", Towers(**_AT, weight_ssl=0.0)),
     "towers-no-match": ("… without matching", Towers(**_AT, weight_match=0.0)),
     "clip-towers": ("CLIP end to end", CLIPTowers(**_AT)),
+    "towers-kernel-frozen": ("auto, frozen at 128, kernel heads", Towers(**_BENT, steps=0)),
+    "towers-kernel": ("Set-CLIP end to end, kernel heads", Towers(**_BENT)),
 }
-"""Set-CLIP end to end and the same without each of its terms."""
+"""Set-CLIP end to end and the same without each of its terms, behind linear heads; and with heads
+of kernel features."""
 
 _CHAINS: dict[str, Any] = {
     "x": {"kind": "protein-transformer", "width": 64, "layers": 2},
