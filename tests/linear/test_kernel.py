@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reference import linear as naive
 
 from setclip.linear import kernel as module
+from setclip.linear import maps
 from setclip.linear.cca import cca
 from setclip.linear.cross_covariance import from_pairs
 from setclip.linear.kernel import kernel_principal
@@ -142,6 +143,21 @@ def test_many_rows_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10 << 20
+
+
+def test_rows_are_mapped_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel features of all rows at once would be 480 MB."""
+    x = np.random.default_rng(0).standard_normal((60_000, 4))
+    found = kernel_principal(x[:2000], sharpness=2.0, rank=5, landmarks=1000)
+    affine = found.then(np.eye(5))
+    tracemalloc.start()
+    coordinates, mapped = found(x), affine(x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 240 << 20
+    monkeypatch.setattr(maps, "ROWS_AT_A_TIME", 7)
+    np.testing.assert_allclose(found(x[:30]), coordinates[:30], atol=1e-9)
+    np.testing.assert_allclose(affine(x[:30]), mapped[:30], atol=1e-9)
 
 
 def test_kernel_features_of_any_array() -> None:

@@ -62,8 +62,8 @@ ABLATED_STARTS: Ablated = {
 }
 """Other starts. That of transport costs half a minute, that of CCA on sets ten seconds."""
 
-_AT: dict[str, Any] = {"x": {"kind": "efficientnet-lite0", "size": 128}, "sharpness": 0.0}
-_BENT: dict[str, Any] = _AT | {"sharpness": 2.0}
+_BENT: dict[str, Any] = {"x": {"kind": "efficientnet-lite0", "size": 128}}
+_AT: dict[str, Any] = _BENT | {"sharpness": 0.0}
 
 TRAINED_ENCODERS: dict[str, tuple[str, CLIPTowers | Towers]] = {
     "towers-frozen": ("auto, frozen at 128", Towers(**_AT, steps=0)),

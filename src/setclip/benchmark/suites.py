@@ -17,7 +17,17 @@ from setclip.benchmark.ablation import (
 from setclip.benchmark.cells import ALL, BenchmarkMethod, Cell, Condition, PairCount
 from setclip.benchmark.planted import PLANTED
 from setclip.data.datasets import SHORT_CHAINS
-from setclip.methods import CCA, CLIP, METHODS, Procrustes, Ridge, SetCLIP, SigLIP, make_method
+from setclip.methods import (
+    CCA,
+    CLIP,
+    METHODS,
+    Auto,
+    Procrustes,
+    Ridge,
+    SetCLIP,
+    SigLIP,
+    make_method,
+)
 from setclip.suggest import nearest
 
 T = TypeVar("T")
@@ -104,7 +114,10 @@ FAMILIAR = tuple(NAMED)
 """The closed forms, the pairs-only heads and the two recipes of setclip."""
 
 NAMED["cca-pairs"] = ("cca (pairs alone)", CCA())
-NAMED["kernel-cca-pairs"] = ("kernel cca (pairs alone)", CCA(sharpness=2.0, rank=384))
+NAMED["kernel-cca-pairs"] = (
+    "kernel cca (pairs alone)",
+    CCA(sharpness=Auto().sharpness, rank=Auto().rank),
+)
 PAIRS_ALONE = frozenset({"cca-pairs", "kernel-cca-pairs"})
 """Names of methods that are shown the pairs alone: what the unpaired data add is seen against."""
 

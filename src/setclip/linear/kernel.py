@@ -1,7 +1,7 @@
 """Kernel features: what lets a closed form bend.
 
-Where a linear map is too stiff, the same closed form on kernel features is as simple and bends
-with the data. Landmarks drawn from all data stand for the kernel (Nyström), so that unpaired rows
+Where a linear map is too stiff, CCA or Procrustes on kernel features is as simple and bends with
+the data. Landmarks drawn from all data stand for the kernel (Nyström), so that unpaired rows
 serve here too, and the map stays small: inner products with landmarks, an exponential, a matrix.
 """
 
@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from setclip.linear.maps import Kernel, Principal, no_variance, principal, unit_rows
 
+# Measured for CCA, from pairs, pools and sets: docs/method.md, kernel features.
+SHARPNESS = 2.0
 LANDMARKS = 1500
 # Rows that the axes are found from, at most.
 ROWS = 20_000

@@ -35,6 +35,15 @@ class Kernel:
         features: Array = np.exp(self.sharpness * (rows @ self.landmarks.T - 1))
         return features
 
+    def times(self, x: npt.ArrayLike, weight: Array) -> Array:
+        """Kernel features times `weight` [l, r], block by block. Shape [n, d] to [n, r]."""
+        rows = np.asarray(x)
+        found = np.empty((len(rows), weight.shape[1]))
+        for start in range(0, len(rows), ROWS_AT_A_TIME):
+            block = slice(start, start + ROWS_AT_A_TIME)
+            found[block] = self(rows[block]) @ weight
+        return found
+
 
 @dataclass(frozen=True)
 class AffineMap:
@@ -52,8 +61,9 @@ class AffineMap:
 
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Map rows. Shape [n, d_in] to [n, d]."""
-        rows = self.kernel(x) if self.kernel else np.asarray(x, dtype=np.float64)
-        return rows @ self.weight + self.bias
+        if self.kernel:
+            return self.kernel.times(x, self.weight) + self.bias
+        return np.asarray(x, dtype=np.float64) @ self.weight + self.bias
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,8 @@ class Principal:
         variance: Variance along each axis, all positive. Shape [r].
         features: Number of features of the modality, which penalties count by.
         unit: Whether rows count by direction alone: coordinates have unit length.
-        kernel: Comes before, if there is one; mean and axes are then of its features.
+        kernel: Comes before, if there is one; mean and axes are then of its features, and the axes
+            orthonormal in the space of the kernel.
     """
 
     mean: Array
@@ -91,8 +102,11 @@ class Principal:
 
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Coordinates of rows along the axes. Shape [n, d] to [n, r]."""
-        rows = self.kernel(x) if self.kernel else np.asarray(x, dtype=np.float64)
-        coordinates: Array = (rows - self.mean) @ self.axes
+        coordinates: Array
+        if self.kernel:
+            coordinates = self.kernel.times(x, self.axes) - self.mean @ self.axes
+        else:
+            coordinates = (np.asarray(x, dtype=np.float64) - self.mean) @ self.axes
         return unit_rows(coordinates) if self.unit else coordinates
 
     def then(self, weight: Array) -> AffineMap:

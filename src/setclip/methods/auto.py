@@ -19,6 +19,7 @@ from setclip.data.pools import Pools
 from setclip.evaluation.alignability import Alignability, alignability
 from setclip.evaluation.shift import energy_test
 from setclip.linear.cca import cca
+from setclip.linear.kernel import SHARPNESS
 from setclip.linear.maps import Alignment
 from setclip.linear.procrustes import procrustes
 from setclip.linear.ridge import ridge
@@ -72,7 +73,7 @@ class Auto(Options):
     """Ridge penalties of the maps of the pairs alone."""
     set_penalties: tuple[PositiveFloat, ...] = (3.0, 10.0)
     """Ridge penalties of the maps of matched sets."""
-    sharpness: NonNegativeFloat = 2.0
+    sharpness: NonNegativeFloat = SHARPNESS
     """Of the kernel, see :mod:`setclip.linear.kernel`; 0 keeps to maps of the features as they
     are."""
     kernel_penalties: tuple[PositiveFloat, ...] = (10.0, 3.0, 30.0)

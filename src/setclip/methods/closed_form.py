@@ -225,38 +225,27 @@ Axes = dict[tuple[Covariances, float], tuple[_Side, _Side]]
 
 def _axes_of_all(pools: Pools, candidates: list[Candidate], rank: int) -> Axes:
     # Axes need no pairing, so those of all data are computed once and serve every fold.
-    kinds = sorted({one.sharpness for one in candidates if one.covariances == "all"})
+    kinds = {one.sharpness for one in candidates if one.covariances == "all"}
     both = (pools.all_x(), pools.all_y()) if kinds else ()
-    return {
-        ("all", sharpness): _sides(
-            *(
-                kernel_principal(rows, rank=rank, sharpness=sharpness)
-                if sharpness
-                else principal(rows, rank=rank, unit=True)
-                for rows in both
-            )
-        )
-        for sharpness in kinds
-    }
+    linear = partial(principal, rank=rank, unit=True)
+    return {("all", kind): _both_sides(both, kind, rank, linear) for kind in kinds}
 
 
 def _axes_of_pairs(pools: Pools, candidates: list[Candidate], rank: int) -> Axes:
-    kinds = sorted({one.sharpness for one in candidates if one.covariances == "pairs"})
-    return {
-        ("pairs", sharpness): _sides(
-            *(
-                kernel_principal(rows, rank=rank, sharpness=sharpness)
-                if sharpness
-                else principal(rows)
-                for rows in (pools.x_pairs, pools.y_pairs)
-            )
-        )
-        for sharpness in kinds
-    }
+    kinds = {one.sharpness for one in candidates if one.covariances == "pairs"}
+    both = pools.x_pairs, pools.y_pairs
+    return {("pairs", kind): _both_sides(both, kind, rank, principal) for kind in kinds}
 
 
-def _sides(x: Principal, y: Principal) -> tuple[_Side, _Side]:
-    return _Side(x), _Side(y)
+def _both_sides(
+    both: Sequence[FloatArray],
+    sharpness: float,
+    rank: int,
+    linear: Callable[[FloatArray], Principal],
+) -> tuple[_Side, _Side]:
+    bent = partial(kernel_principal, rank=rank, sharpness=sharpness)
+    x, y = (_Side((bent if sharpness else linear)(rows)) for rows in both)
+    return x, y
 
 
 def _fit(pools: Pools, candidate: Candidate, axes: Axes, matching: SetMatching) -> Alignment:

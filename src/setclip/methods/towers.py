@@ -20,6 +20,7 @@ from torch import nn
 
 from setclip.data.pools import NO_SET, IntArray, Pools
 from setclip.encoders.choices import AnyOptions
+from setclip.linear.kernel import SHARPNESS
 from setclip.linear.maps import AffineMap
 from setclip.methods.early_stopping import digest
 from setclip.methods.protocol import Options, Recipe, Supervision, card
@@ -86,7 +87,7 @@ class TowerSettings(Options):
     where they are a known pair."""
     head: HeadKind = "linear"
     """Form of a random head; a fitted start is a map of the features or of kernel features."""
-    sharpness: NonNegativeFloat = 2.0
+    sharpness: NonNegativeFloat = SHARPNESS
     """Of the kernel of fitted heads, see :mod:`setclip.linear.kernel`. Its landmarks are features
     of the encoder as it starts: take 0, which keeps to linear maps, where weights are random."""
     dim: PositiveInt = 256
