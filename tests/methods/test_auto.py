@@ -129,6 +129,26 @@ def test_maps_bend_where_the_data_do(condition: Condition) -> None:
     assert recalls[0] > recalls[1] + 0.2
 
 
+def test_few_pairs_must_see_the_bend_before_it_is_believed() -> None:
+    planted = naive.rotated_cloud(400, 6, noise=0.3)
+    first = {}
+    for pairs in (10, module.FEW, module.FEW + 1):
+        data = draw_pools(planted.x, planted.y, np.arange(400), pairs=pairs)
+        sharpness = [one.sharpness for one in Auto()._with_pools(data, 0)]
+        assert len(set(sharpness)) == 2
+        first[pairs] = sharpness[0]
+    assert first == {10: 0.0, module.FEW: 0.0, module.FEW + 1: Auto().sharpness}
+
+
+def test_neighbours_are_heard_only_where_maps_bend() -> None:
+    x, y = naive.bent_cloud(300)
+    data = draw_pools(x, y, np.arange(300), pairs=0, condition="sets", set_size=4)
+    for sharpness, alike in ((0.0, True), (2.0, False)):
+        options = {"sharpness": sharpness, "kernel_set_penalties": (5.0,)}
+        deaf, hears = (fitted(data, neighbours=n, **options)[0] for n in (0.0, 30.0))
+        assert np.array_equal(deaf.encode_x(x), hears.encode_x(x)) == alike
+
+
 def test_geometry_is_not_looked_for_beyond_the_budget() -> None:
     data = pools(MADE, 4)
     assert module._transport_seconds(data) > 5

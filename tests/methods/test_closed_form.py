@@ -29,17 +29,17 @@ def pools(pairs: int = 20, **options: Any) -> Pools:
 
 def ridged(penalty: float, covariances: Any = "pairs") -> Candidate:
     settings = {"penalty": penalty, "covariances": covariances}
-    return Candidate(partial(cca, penalty=penalty), covariances, settings)
+    return Candidate(partial(cca, penalty=penalty), covariances, settings, matching=MATCHING)
 
 
 def chosen(candidates: list[Candidate], data: Pools, **options: Any) -> tuple[Candidate, Journal]:
     journal = Journal()
-    given = {"rank": 50, "matching": MATCHING, "folds": 5, "seed": 0, **options}
+    given = {"rank": 50, "folds": 5, "seed": 0, **options}
     return choose(data, candidates, name="cca", journal=journal, **given), journal
 
 
 def solved(candidate: Candidate, data: Pools, *, rank: int = 50) -> Alignment:
-    return solve(data, candidate, name="cca", rank=rank, matching=MATCHING)
+    return solve(data, candidate, name="cca", rank=rank)
 
 
 def test_a_candidate_prints_its_settings() -> None:
@@ -135,7 +135,7 @@ def test_settings_of_another_kind_must_lead_clearly(
     monkeypatch.setattr(closed_form, "make_folds", lambda *_, **__: [None])
     monkeypatch.setattr(closed_form, "_ranks_of_fold", lambda *_: ranks)
     every = [ridged(penalty) for penalty in (1.0, 2.0, 3.0, 4.0)]
-    options: dict[str, Any] = {"rank": 50, "matching": MATCHING, "folds": 5, "seed": 0}
+    options: dict[str, Any] = {"rank": 50, "folds": 5, "seed": 0}
     choice = compare(data, every[:2], otherwise=every[2:], lead=1.5, name="auto", **options)
     assert choice.candidate is every[3 if wins else 1]
     np.testing.assert_array_equal(choice.ranks, ranks[3 if wins else 1])

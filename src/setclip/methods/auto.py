@@ -46,6 +46,9 @@ FEWEST_TO_FIT = 3
 # than those that use them. None where the pairs are no sample of the pools, at this p-value of
 # either side: see docs/method.md.
 LEAD, SHIFTED = 1.5, 0.025
+# Up to here maps of the features as they are stand before those of kernel features: so few pairs
+# show no bend in what encoders tell of real items, and may hide that a linear map is the truth.
+FEW = 49
 
 
 class Auto(Options):
@@ -89,7 +92,8 @@ class Auto(Options):
     temperature: PositiveFloat = 0.05
     """Of the matching inside sets."""
     neighbours: NonNegativeFloat = 30.0
-    """Rows like it, in other sets, that the matching of a row hears; 0 hears none."""
+    """Rows like it, in other sets, that the matching of a row of kernel features hears; 0 hears
+    none."""
     parts: PositiveInt = 5
     """Parts that the sets are dealt into, each matched by a map fitted to the others."""
     rank: PositiveInt = 384
@@ -152,9 +156,12 @@ class Auto(Options):
             rank=self.rank, sharpness=self.sharpness, penalties=self.kernel_transport_penalties
         )
         kinds = [("transport kernel CCA", kernel)] if self.sharpness else []
+        kinds.append(("transport CCA", TransportCCA(rank=self.rank)))
+        if pools.n_pairs <= FEW:
+            kinds.reverse()
         return [
             replace(one, settings={"pairs and pools by": name, **one.settings})
-            for name, method in [*kinds, ("transport CCA", TransportCCA(rank=self.rank))]
+            for name, method in kinds
             for one in method.candidates(pools, seed)
         ]
 
@@ -169,6 +176,7 @@ class Auto(Options):
                 covariances,
                 {what: "kernel CCA" if kernel else "CCA", "penalty": penalty},
                 sharpness=self.sharpness if kernel else 0.0,
+                matching=self._matching(kernel),
             )
             for penalty in penalties
         ]
@@ -202,19 +210,17 @@ class Auto(Options):
             lead=lead,
             name=self.kind,
             rank=self.rank,
-            matching=self._matching,
             folds=self.folds,
             seed=seed,
         )
 
     def _solved(self, pools: Pools, choice: Choice) -> Alignment:
-        return solve(
-            pools, choice.candidate, name=self.kind, rank=self.rank, matching=self._matching
-        )
+        return solve(pools, choice.candidate, name=self.kind, rank=self.rank)
 
-    @property
-    def _matching(self) -> SetMatching:
-        return SetMatching(self.rounds, self.temperature, self.neighbours, self.parts)
+    def _matching(self, kernel: bool) -> SetMatching:
+        # Neighbours say what a linear map cannot; where it is the truth they blur it.
+        neighbours = self.neighbours if kernel else 0.0
+        return SetMatching(self.rounds, self.temperature, neighbours, self.parts)
 
     def _against_geometry(self, pools: Pools, shared: Alignability | None) -> str:
         """Why not to look for shared geometry; empty if it is worth looking."""

@@ -67,7 +67,6 @@ class CCA(Options):
             self._candidates(pools),
             name=self.kind,
             rank=self.rank,
-            matching=self._matching,
             folds=self.folds,
             seed=seed,
             journal=journal,
@@ -81,7 +80,6 @@ class CCA(Options):
             self._candidates(pools)[0],
             name=self.kind,
             rank=self.rank,
-            matching=self._matching,
         )
 
     @property
@@ -106,6 +104,7 @@ class CCA(Options):
                 source,
                 {"penalty": penalty, "power": power, "covariances": source},
                 sharpness=self.sharpness,
+                matching=self._matching,
             )
             for source in sources
             for penalty in penalties

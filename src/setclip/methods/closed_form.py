@@ -43,28 +43,6 @@ class PoolTransport:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One setting of a closed form.
-
-    Attributes:
-        form: Turns principal axes and a cross-covariance into maps.
-        covariances: Whether the axes come from the pairs alone or from all there is.
-        settings: The method's fields that this candidate fixes.
-        transport: How the pools are matched, if they are; needs covariances of all data.
-        sharpness: Of the kernel whose features it works on; 0 is the features as they are.
-    """
-
-    form: Form
-    covariances: Covariances
-    settings: Mapping[str, Any]
-    transport: PoolTransport | None = None
-    sharpness: float = 0.0
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {value}" for name, value in self.settings.items()) or "its form"
-
-
-@dataclass(frozen=True)
 class SetMatching:
     """How items inside sets are matched.
 
@@ -83,6 +61,30 @@ class SetMatching:
 
 NO_MATCHING = SetMatching(0, 1.0, 0.0, 1)
 """Of methods that see no sets."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One setting of a closed form.
+
+    Attributes:
+        form: Turns principal axes and a cross-covariance into maps.
+        covariances: Whether the axes come from the pairs alone or from all there is.
+        settings: The method's fields that this candidate fixes.
+        transport: How the pools are matched, if they are; needs covariances of all data.
+        sharpness: Of the kernel whose features it works on; 0 is the features as they are.
+        matching: How items inside sets are matched; needs covariances of all data.
+    """
+
+    form: Form
+    covariances: Covariances
+    settings: Mapping[str, Any]
+    transport: PoolTransport | None = None
+    sharpness: float = 0.0
+    matching: SetMatching = NO_MATCHING
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.settings.items()) or "its form"
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,6 @@ def choose(
     *,
     name: str,
     rank: int,
-    matching: SetMatching,
     folds: int,
     seed: int,
     journal: Journal,
@@ -119,16 +120,13 @@ def choose(
         candidates: Settings to choose from, the safest first.
         name: Of the method.
         rank: Principal axes kept of either side, but of linear maps of the pairs alone.
-        matching: How items inside sets are matched.
         folds: Folds of the cross-validation.
         seed: Of the folds.
         journal: Receives the choice.
     """
     if len(candidates) == 1:
         return candidates[0]
-    choice = compare(
-        pools, candidates, name=name, rank=rank, matching=matching, folds=folds, seed=seed
-    )
+    choice = compare(pools, candidates, name=name, rank=rank, folds=folds, seed=seed)
     journal.note(choice.sentence)
     return choice.candidate
 
@@ -139,7 +137,6 @@ def compare(
     *,
     name: str,
     rank: int,
-    matching: SetMatching,
     folds: int,
     seed: int,
     otherwise: Sequence[Candidate] = (),
@@ -153,7 +150,6 @@ def compare(
             better by more than the standard error of the difference.
         name: Of the method, for messages.
         rank: Principal axes kept of either side, but of linear maps of the pairs alone.
-        matching: How items inside sets are matched.
         folds: Folds of the cross-validation over pairs; sets are held out once, they are many.
         seed: Of the folds.
         otherwise: Settings of another kind, chosen among likewise. Theirs is taken if it is better
@@ -168,7 +164,7 @@ def compare(
     if not held:
         sentence = f"{name} took {chosen}: there is too little to cross-validate."
         return Choice(chosen, np.zeros(0), sentence)
-    by_fold = [_ranks_of_fold(fold, every, axes, rank, matching) for fold in held]
+    by_fold = [_ranks_of_fold(fold, every, axes, rank) for fold in held]
     ranks = [np.concatenate(of_candidate) for of_candidate in zip(*by_fold, strict=True)]
     best = _safest_of_best(ranks[: len(candidates)])
     if otherwise:
@@ -189,9 +185,7 @@ def _safest_of_best(ranks: Sequence[Array]) -> int:
     return best if clearly_better(ranks[best], ranks[0]) else 0
 
 
-def solve(
-    pools: Pools, candidate: Candidate, *, name: str, rank: int, matching: SetMatching
-) -> Alignment:
+def solve(pools: Pools, candidate: Candidate, *, name: str, rank: int) -> Alignment:
     """Fit one candidate on all pairs and sets.
 
     Raises:
@@ -204,7 +198,7 @@ def solve(
             "geometry gives."
         )
     axes = _axes_of_all(pools, [candidate], rank) | _axes_of_pairs(pools, [candidate], rank)
-    return _fit(pools, candidate, axes, matching)
+    return _fit(pools, candidate, axes)
 
 
 class _Side:
@@ -248,7 +242,7 @@ def _both_sides(
     return x, y
 
 
-def _fit(pools: Pools, candidate: Candidate, axes: Axes, matching: SetMatching) -> Alignment:
+def _fit(pools: Pools, candidate: Candidate, axes: Axes) -> Alignment:
     x_side, y_side = axes[candidate.covariances, candidate.sharpness]
     x, y = x_side.axes, y_side.axes
     pairs = x(pools.x_pairs), y(pools.y_pairs)
@@ -259,10 +253,10 @@ def _fit(pools: Pools, candidate: Candidate, axes: Axes, matching: SetMatching) 
             pairs,
             (x_side.of_pool(pools.x_pool), y_side.of_pool(pools.y_pool)),
             sets,
-            rounds=matching.rounds,
-            temperature=matching.temperature,
-            neighbours=matching.neighbours,
-            folds=matching.folds,
+            rounds=candidate.matching.rounds,
+            temperature=candidate.matching.temperature,
+            neighbours=candidate.matching.neighbours,
+            folds=candidate.matching.folds,
         )
     else:
         # Pairs may be a biased sample of the pools: their own means are the right centre.
@@ -284,18 +278,18 @@ def _fit(pools: Pools, candidate: Candidate, axes: Axes, matching: SetMatching) 
     return candidate.form(x, y, cross)
 
 
-def _ranks_of_fold(
-    fold: Fold, candidates: list[Candidate], axes: Axes, rank: int, matching: SetMatching
-) -> list[Array]:
+def _ranks_of_fold(fold: Fold, candidates: list[Candidate], axes: Axes, rank: int) -> list[Array]:
     axes = axes | _axes_of_pairs(fold.train, candidates, rank)
-    return [_unit_ranks(fold, candidate, axes, matching) for candidate in candidates]
+    return [_unit_ranks(fold, candidate, axes) for candidate in candidates]
 
 
-def _unit_ranks(fold: Fold, candidate: Candidate, axes: Axes, matching: SetMatching) -> Array:
+def _unit_ranks(fold: Fold, candidate: Candidate, axes: Axes) -> Array:
     # Settings are told apart before the rounds have settled, and without the neighbours.
-    quick = replace(matching, rounds=-(-matching.rounds // 2), neighbours=0.0)
+    rounds = -(-candidate.matching.rounds // 2)
+    quick = replace(candidate.matching, rounds=rounds, neighbours=0.0)
+    candidate = replace(candidate, matching=quick)
     if candidate.transport:
         rounds = -(-candidate.transport.rounds // 3)
         candidate = replace(candidate, transport=replace(candidate.transport, rounds=rounds))
-    alignment = _fit(fold.train, candidate, axes, quick)
+    alignment = _fit(fold.train, candidate, axes)
     return unit_means(fold, log_ranks(fold, alignment.x, alignment.y))

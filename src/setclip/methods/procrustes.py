@@ -41,10 +41,6 @@ class Procrustes(Options):
     def solve(self, pools: Pools) -> Alignment:
         """The maps themselves."""
         covariances: Covariances = "all" if len(pools.shared_sets) else "pairs"
-        return solve(
-            pools,
-            Candidate(procrustes, covariances, {}),
-            name=self.kind,
-            rank=self.rank,
-            matching=SetMatching(self.rounds, self.temperature, self.neighbours, self.parts),
-        )
+        matching = SetMatching(self.rounds, self.temperature, self.neighbours, self.parts)
+        candidate = Candidate(procrustes, covariances, {}, matching=matching)
+        return solve(pools, candidate, name=self.kind, rank=self.rank)

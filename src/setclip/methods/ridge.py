@@ -10,7 +10,7 @@ from pydantic import PositiveFloat, PositiveInt
 from setclip.data.pools import Pools
 from setclip.linear.maps import Alignment
 from setclip.linear.ridge import ridge
-from setclip.methods.closed_form import NO_MATCHING, Candidate, choose, solve
+from setclip.methods.closed_form import Candidate, choose, solve
 from setclip.methods.protocol import Options, Supervision, card, linear_model, pairs_needed, visible
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
@@ -46,7 +46,6 @@ class Ridge(Options):
             [_candidate(penalty) for penalty in penalties],
             name=self.kind,
             rank=pools.x_dim,
-            matching=NO_MATCHING,
             folds=self.folds,
             seed=seed,
             journal=journal,
@@ -60,7 +59,6 @@ class Ridge(Options):
             _candidate(self.grid[0] if self.penalty is None else self.penalty),
             name=self.kind,
             rank=pools.x_dim,
-            matching=NO_MATCHING,
         )
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from setclip.data.pools import Pools
 from setclip.linear.cca import averaged_cca
 from setclip.linear.maps import Alignment
-from setclip.methods.closed_form import NO_MATCHING, Candidate, PoolTransport, choose, solve
+from setclip.methods.closed_form import Candidate, PoolTransport, choose, solve
 from setclip.methods.protocol import Options, Supervision, card, linear_model
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
@@ -67,7 +67,6 @@ class TransportCCA(Options):
             self.candidates(pools, seed),
             name=self.kind,
             rank=self.rank,
-            matching=NO_MATCHING,
             folds=self.folds,
             seed=seed,
             journal=journal,
@@ -81,7 +80,6 @@ class TransportCCA(Options):
             self.candidates(pools, seed)[0],
             name=self.kind,
             rank=self.rank,
-            matching=NO_MATCHING,
         )
 
     def candidates(self, pools: Pools, seed: int) -> list[Candidate]:
