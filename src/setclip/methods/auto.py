@@ -215,7 +215,7 @@ class Auto(Options):
         )
 
     def _solved(self, pools: Pools, choice: Choice) -> Alignment:
-        return solve(pools, choice.candidate, name=self.kind, rank=self.rank)
+        return solve(pools, choice.candidate, name=self.kind, rank=self.rank, axes=choice.axes)
 
     def _matching(self, kernel: bool) -> SetMatching:
         # Neighbours say what a linear map cannot; where it is the truth they blur it.

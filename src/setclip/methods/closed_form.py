@@ -87,6 +87,22 @@ class Candidate:
         return ", ".join(f"{name} {value}" for name, value in self.settings.items()) or "its form"
 
 
+class _Side:
+    """Principal axes of a side. Folds and candidates share pools, whose coordinates are kept."""
+
+    def __init__(self, axes: Principal) -> None:
+        self.axes = axes
+        self._last: tuple[object, Array] | None = None
+
+    def of_pool(self, rows: FloatArray) -> Array:
+        if self._last is None or self._last[0] is not rows:
+            self._last = rows, self.axes(rows)
+        return self._last[1]
+
+
+Axes = dict[tuple[Covariances, float], tuple[_Side, _Side]]
+
+
 @dataclass(frozen=True)
 class Choice:
     """What cross-validation chose, and why.
@@ -96,11 +112,13 @@ class Choice:
         ranks: Mean log2 rank of each held-out pair or set under it; empty where nothing could be
             held out.
         sentence: The choice in words.
+        axes: Principal axes of all data, for :func:`solve`.
     """
 
     candidate: Candidate
     ranks: Array
     sentence: str
+    axes: Axes
 
 
 def choose(
@@ -163,7 +181,7 @@ def compare(
     held = make_folds(pools, folds, seed=seed, limit=limit)
     if not held:
         sentence = f"{name} took {chosen}: there is too little to cross-validate."
-        return Choice(chosen, np.zeros(0), sentence)
+        return Choice(chosen, np.zeros(0), sentence, axes)
     by_fold = [_ranks_of_fold(fold, every, axes, rank) for fold in held]
     ranks = [np.concatenate(of_candidate) for of_candidate in zip(*by_fold, strict=True)]
     best = _safest_of_best(ranks[: len(candidates)])
@@ -177,7 +195,7 @@ def compare(
         f"items in {len(held)} fold{'s' if len(held) > 1 else ''}, of {len(every)} "
         f"settings with {min(scores):.2f} to {max(scores):.2f}."
     )
-    return Choice(every[best], ranks[best], sentence)
+    return Choice(every[best], ranks[best], sentence, axes)
 
 
 def _safest_of_best(ranks: Sequence[Array]) -> int:
@@ -185,8 +203,17 @@ def _safest_of_best(ranks: Sequence[Array]) -> int:
     return best if clearly_better(ranks[best], ranks[0]) else 0
 
 
-def solve(pools: Pools, candidate: Candidate, *, name: str, rank: int) -> Alignment:
+def solve(
+    pools: Pools, candidate: Candidate, *, name: str, rank: int, axes: Axes | None = None
+) -> Alignment:
     """Fit one candidate on all pairs and sets.
+
+    Args:
+        pools: What to learn from.
+        candidate: The setting.
+        name: Of the method, for messages.
+        rank: Principal axes kept of either side, but of linear maps of the pairs alone.
+        axes: Of all data, where :func:`compare` has found them already.
 
     Raises:
         ValueError: Neither pairs nor sets.
@@ -197,24 +224,9 @@ def solve(pools: Pools, candidate: Candidate, *, name: str, rank: int) -> Alignm
             "pairs or 2 sets that stand on both sides; from pools alone `auto` takes what their "
             "geometry gives."
         )
-    axes = _axes_of_all(pools, [candidate], rank) | _axes_of_pairs(pools, [candidate], rank)
-    return _fit(pools, candidate, axes)
-
-
-class _Side:
-    """Principal axes of a side. Folds and candidates share pools, whose coordinates are kept."""
-
-    def __init__(self, axes: Principal) -> None:
-        self.axes = axes
-        self._last: tuple[object, Array] | None = None
-
-    def of_pool(self, rows: FloatArray) -> Array:
-        if self._last is None or self._last[0] is not rows:
-            self._last = rows, self.axes(rows)
-        return self._last[1]
-
-
-Axes = dict[tuple[Covariances, float], tuple[_Side, _Side]]
+    if axes is None:
+        axes = _axes_of_all(pools, [candidate], rank)
+    return _fit(pools, candidate, axes | _axes_of_pairs(pools, [candidate], rank))
 
 
 def _axes_of_all(pools: Pools, candidates: list[Candidate], rank: int) -> Axes:
