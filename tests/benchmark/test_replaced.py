@@ -54,7 +54,7 @@ def cells(ours: dict[int, float], dataset: str = "emoji") -> list[dict[str, Any]
     for pairs, hits in alone.items():
         found.append(result("ridge", 0, hits, pairs=pairs, view="pairs", **of))
         found.append(result("clip", 0, hits - 0.2, pairs=pairs, view="pairs", **of))
-    # The upper bound stands in every block, and is no method on few pairs.
+    # The row of all pairs stands in every block, and is no method on few pairs.
     return [*found, result("cca, all pairs", 0, 1.0, pairs="all", view="pairs", **of)]
 
 

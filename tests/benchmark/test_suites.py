@@ -6,11 +6,11 @@ import pytest
 
 from setclip.benchmark import ALL, NAMED, SUITES, Fewer, Setting, Suite, cells_of, command
 from setclip.benchmark.suites import (
+    ALL_PAIRS,
     BASELINE,
     EVERY,
     FAMILIAR,
     PAIRS,
-    UPPER_BOUND,
     baseline_of,
     name_of,
     named_method,
@@ -20,19 +20,19 @@ from setclip.methods import METHODS
 
 def test_the_demo_asks_what_the_readme_shows() -> None:
     cells = cells_of("demo")
-    found = {(c.condition, c.pairs) for c in cells if c.name != UPPER_BOUND}
+    found = {(c.condition, c.pairs) for c in cells if c.name != ALL_PAIRS}
     assert found == {("disjoint", 0), ("disjoint", 50), ("sets", 0)}
     assert {c.dataset for c in cells} == {"emoji", "glosses"}
     names = {named_method(name)[0] for name in SUITES["demo"].methods}
     assert names >= {NAMED[name][0] for name in FAMILIAR}
-    assert {c.name for c in cells} == names | {UPPER_BOUND}
+    assert {c.name for c in cells} == names | {ALL_PAIRS}
     assert {c.seed for c in cells} == set(range(2))
     assert {c.set_size for c in cells} == {16}
     assert len({c.key for c in cells}) < len(cells)
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_every_suite_has_an_upper_bound_for_each_seed_and_data_set(suite: str) -> None:
+def test_every_suite_has_all_pairs_for_each_seed_and_data_set(suite: str) -> None:
     cells = cells_of(suite, seeds=2)
     bounds = [(c.dataset, c.seed) for c in cells if c.pairs == "all"]
     assert sorted(bounds) == sorted((d, s) for d in SUITES[suite].datasets for s in (0, 1))
@@ -62,8 +62,8 @@ def test_a_condition_keeps_the_pairs_that_the_suite_has_for_it() -> None:
     assert {c.pairs for c in cells} == {0, 50, "all"}
 
 
-def test_all_pairs_alone_are_the_upper_bound() -> None:
-    assert {c.name for c in cells_of("emoji", pairs=["all"])} == {UPPER_BOUND}
+def test_all_pairs_may_be_asked_for_alone() -> None:
+    assert {c.name for c in cells_of("emoji", pairs=["all"])} == {ALL_PAIRS}
 
 
 def test_the_recipe_of_the_paper_is_another_result() -> None:

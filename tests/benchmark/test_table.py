@@ -94,7 +94,7 @@ def test_commands_name_what_the_suite_does_not() -> None:
     )
 
 
-def test_each_block_has_chance_and_the_upper_bound() -> None:
+def test_each_block_has_chance_and_all_pairs() -> None:
     blocks = by_block(summarise(two_blocks()))
     assert [b.title for b in blocks] == [
         "emoji: disjoint pools, 50 pairs",
@@ -104,10 +104,10 @@ def test_each_block_has_chance_and_the_upper_bound() -> None:
         assert rows[0].role == "chance"
         assert rows[0].recall is not None
         assert rows[0].recall[10].mean == 20.0
-        assert rows[-1].role == "upper bound"
+        assert rows[-1].role == "reference"
 
 
-def test_the_upper_bound_stands_alone_where_it_is_all_there_is() -> None:
+def test_all_pairs_stand_alone_where_it_is_all_there_is() -> None:
     rows = summarise([result("cca, all pairs", 0, 0.9, pairs="all")])
     assert [r.method for r in rows] == ["chance", "cca, all pairs"]
 
@@ -162,7 +162,7 @@ def test_the_report_gets_flags_and_winners() -> None:
         ("chance",),
         ("baseline",),
         ("this run",),
-        ("upper bound",),
+        ("reference",),
     ]
     assert [column.name for column in table.columns if column.main] == ["R@10"]
     assert table.command == "setclip bench demo"

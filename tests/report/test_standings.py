@@ -35,10 +35,10 @@ def test_lower_can_be_better() -> None:
     assert standings(table, 0) == ["", "best", "tied"]
 
 
-def test_bounds_chance_and_text_never_win() -> None:
-    table = one_column(99.0, 3.0, "many", None, 5.0, math.nan, a="upper bound", b="chance")
+def test_references_chance_and_text_never_win() -> None:
+    table = one_column(99.0, 3.0, "many", None, 5.0, math.nan, a="reference", b="chance")
     assert standings(table, 0) == ["", "", "", "", "", ""]
-    table = one_column(99.0, 3.0, 4.0, 5.0, a="upper bound", b="chance")
+    table = one_column(99.0, 3.0, 4.0, 5.0, a="reference", b="chance")
     assert standings(table, 0) == ["", "", "", "best"]
 
 

@@ -38,7 +38,8 @@ SIZED = frozenset({"sets", "damaged-sets"})
 All = Literal["all"]
 PairCount = int | All
 ALL: All = "all"
-"""As a number of pairs: every training item is a known pair, the upper bound."""
+"""As a number of pairs: every training item is a known pair. That is more than
+any method is given; one that draws more from sets may still pass a linear map of it."""
 
 TEST_FRACTION = 0.25
 

@@ -162,7 +162,7 @@ def _quality(
         _with_interval(name, look, [_recall(body, name) for _, body in blocks], counts)
         for name, look in looks.items()
     ]
-    for role, dash in (("chance", "dot"), ("upper bound", "dash")):
+    for role, dash in (("chance", "dot"), ("reference", "dash")):
         level = [next((r for r in body if r.role == role), None) for _, body in blocks]
         values = [r.recall[K].mean if r and r.recall else None for r in level]
         name = next((r.method for r in level if r), role)

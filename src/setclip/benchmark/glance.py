@@ -31,7 +31,7 @@ def at_a_glance(rows: Sequence[MethodRow], *, level: int = 3) -> str:
     places: dict[Place, list[MethodRow]] = {}
     bounds: dict[str, MethodRow] = {}
     for row in rows:
-        if row.role == "upper bound":
+        if row.role == "reference":
             bounds[row.block.dataset] = row
         elif row.block.pairs != ALL:
             places.setdefault(Place(row.block.dataset, row.block.kind), []).append(row)

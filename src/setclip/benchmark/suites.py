@@ -32,7 +32,7 @@ from setclip.suggest import nearest
 
 T = TypeVar("T")
 
-UPPER_BOUND = "cca, all pairs"
+ALL_PAIRS = "cca, all pairs"
 BASELINE = "cca"
 """Label of the method that differences are taken to, unless a suite names another."""
 OF_CONFIG = " (config)"
@@ -284,9 +284,9 @@ def cells_of(
     Args:
         suite: Its name, or one of your own.
         methods: Names of methods instead of the suite's; see :data:`NAMED` and
-            :data:`setclip.methods.METHODS`. The upper bound stays.
-        pairs: Numbers of pairs instead of the suite's, under each of its conditions; "all" is the
-            upper bound. What is asked for is measured also where the suite has it in `fewer`.
+            :data:`setclip.methods.METHODS`. The row of all pairs stays.
+        pairs: Numbers of pairs instead of the suite's, under each of its conditions; "all" is that
+            row. What is asked for is measured also where the suite has it in `fewer`.
         seeds: How many seeds, or which; likewise.
         conditions: Conditions instead of the suite's.
         set_size: Size of matched sets instead of the suite's.
@@ -328,7 +328,7 @@ def cells_of(
         if not left_out(dataset, setting, seed) and not left_out(name, setting, seed)
     ]
     bounds = [
-        Cell(dataset, "disjoint", ALL, seed, CCA(covariances="all", folds=3), UPPER_BOUND)
+        Cell(dataset, "disjoint", ALL, seed, CCA(covariances="all", folds=3), ALL_PAIRS)
         for dataset in chosen.datasets
         for seed in drawn
         if not left_out(dataset, None, seed)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ABSENT = "—"
 
-Role = Literal["method", "chance", "upper bound"]
+Role = Literal["method", "chance", "reference"]
 
 
 class Block(NamedTuple):
@@ -92,7 +92,7 @@ class MethodRow:
 def summarise(
     results: Sequence[Result], *, suite: str = "", baseline: str = BASELINE
 ) -> list[MethodRow]:
-    """Rows of the table: in each block chance, the methods, and the upper bound.
+    """Rows of the table: in each block chance, the methods, and a linear map of all pairs.
 
     Args:
         results: What :func:`setclip.benchmark.run_cells` returned.
@@ -111,8 +111,7 @@ def summarise(
         chance = _chance(block, [r for found in methods.values() for r in found])
         upper = bounds.get(block.dataset, {}) if block.pairs != ALL else {}
         above = [
-            _row(block, name, found, ([], []), suite, "upper bound")
-            for name, found in upper.items()
+            _row(block, name, found, ([], []), suite, "reference") for name, found in upper.items()
         ]
         left_out = _left_out(block, measured - methods.keys(), suite)
         rows += [*chance, *_with_fewer_seeds(body), *left_out, *above]
@@ -244,7 +243,7 @@ def _command(suite: str, block: Block, label: str, seeds: tuple[int, ...], role:
     # A comma tells one seed from a number of seeds.
     listed = ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else "")
     counted = len(seeds) if seeds == tuple(range(len(seeds))) else listed
-    if role == "upper bound" or block.pairs == ALL:
+    if role == "reference" or block.pairs == ALL:
         return command(suite, pairs=[ALL], seeds=counted)
     usual = SUITES[suite].set_size if suite in SUITES else Cell.set_size
     sized = block.condition in SIZED and block.set_size != usual
@@ -312,7 +311,7 @@ def _cells(row: MethodRow) -> tuple[Interval | float | None, ...]:
 
 def _flags(
     row: MethodRow, this_run: str
-) -> tuple[Literal["this run", "baseline", "upper bound", "chance"], ...]:
+) -> tuple[Literal["this run", "baseline", "reference", "chance"], ...]:
     if row.role != "method":
         return (row.role,)
     return ("this run",) if row.method == this_run else ("baseline",)

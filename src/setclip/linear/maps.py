@@ -117,7 +117,14 @@ class Principal:
     def inner(self) -> Principal:
         """The same axes seen from inside: a closed form of these maps coordinates, not features."""
         r = len(self.variance)
-        return Principal(np.zeros(r), np.eye(r), self.variance, self.features)
+        return _Coordinates(np.zeros(r), np.eye(r), self.variance, self.features)
+
+
+class _Coordinates(Principal):
+    """Axes that are the coordinates themselves; fits ask for their maps round after round."""
+
+    def then(self, weight: Array) -> AffineMap:
+        return AffineMap(weight, np.zeros(weight.shape[1]))
 
 
 def unit_rows(rows: Array) -> Array:

@@ -23,7 +23,7 @@ from setclip.evaluation.intervals import Interval
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
 
-Flag = Literal["this run", "baseline", "upper bound", "chance"]
+Flag = Literal["this run", "baseline", "reference", "chance"]
 Split = Literal["pair", "set", "pool", "test"]
 Level = Literal["note", "warning", "failure"]
 
@@ -57,7 +57,7 @@ class Column:
 class Row:
     """One method of a table; `cells` follow the table's columns, None for not measured.
 
-    Rows flagged "upper bound" or "chance" are shown and never win.
+    Rows flagged "reference" or "chance" are shown and never win.
     """
 
     method: str
@@ -68,7 +68,7 @@ class Row:
     @property
     def competes(self) -> bool:
         """Whether the row may be marked as best."""
-        return not {"upper bound", "chance"} & set(self.flags)
+        return not {"reference", "chance"} & set(self.flags)
 
 
 @dataclass(frozen=True)
