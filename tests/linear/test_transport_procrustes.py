@@ -18,7 +18,7 @@ from setclip.linear.transport_procrustes import (
 )
 from setclip.losses.transport import sinkhorn
 
-SMALL = {"restarts": 6, "centres": 15, "candidates": 4, "steps": 20}
+SMALL = {"restarts": 6, "centres": (15,), "candidates": 4, "steps": 20}
 
 
 def recall(made: Planted, alignment: Alignment) -> float:
@@ -42,6 +42,19 @@ def test_planted_rotation_from_zero_pairs(seed: int, shape: dict[str, int]) -> N
     assert recall(made, found.alignment) > recall(made, best.alignment) - 0.05
     assert 0 < found.score < 1
     assert 2 <= len(found.history) <= 20
+
+
+def test_several_numbers_of_centres_stand_for_election() -> None:
+    """More centres than classes cut round classes anywhere, and nothing matches."""
+    made = rotated_clouds(1, n=500, m=500, d=12, noise=0.1, clusters=8)
+    few = {**SMALL, "candidates": 3}
+    many, both = (
+        transport_procrustes(made.x, made.y, **{**few, "centres": centres})
+        for centres in ((30,), (30, 8))
+    )
+    assert recall(made, many.alignment) < 0.1
+    assert recall(made, both.alignment) > 0.4
+    assert both.score > many.score + 0.05
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -91,7 +104,7 @@ def test_seeds_and_progress() -> None:
             made.x,
             made.y,
             restarts=3,
-            centres=8,
+            centres=(8, 5),
             candidates=3,
             steps=4,
             seed=seed,

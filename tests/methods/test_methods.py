@@ -31,7 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "wasserstein-procrustes": {**FEW, "refinements": 3},
     "mini-vec2vec": {**FEW, "refinements": 3, "k": 3},
     "sue": {"mmd_steps": 3, "head_steps": 3, "batch": 24},
-    "transport-procrustes": {**FEW, "candidates": 3, "steps": 4},
+    "transport-procrustes": {"restarts": 3, "centres": [6], "candidates": 3, "steps": 4},
 }
 POOLS_ONLY = ["wasserstein-procrustes", "mini-vec2vec", "transport-procrustes"]
 PAIRS_ONLY = ["ridge", "clip", "siglip"]

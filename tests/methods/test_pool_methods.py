@@ -27,7 +27,7 @@ FEW: dict[str, Any] = {"restarts": 6, "centres": 15}
 ZERO_PAIRS = [
     WassersteinProcrustes(**FEW, refinements=15),
     MiniVec2Vec(**FEW, k=10, refinements=25, sample=100),
-    TransportProcrustes(**FEW, candidates=4, steps=20),
+    TransportProcrustes(restarts=6, centres=(15,), candidates=4, steps=20),
 ]
 each = pytest.mark.parametrize("method", ZERO_PAIRS, ids=lambda method: method.kind)
 
@@ -88,7 +88,7 @@ def test_transport_warns_where_two_starts_disagree(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("setclip.methods.transport_procrustes.transport_procrustes", disagreeing)
     journal = Journal()
     data = with_pairs(rotated_clouds(0, n=40, m=40), 0)
-    model = TransportProcrustes(restarts=3, centres=5, steps=2).fit(data, journal=journal)
+    model = TransportProcrustes(restarts=3, centres=(5,), steps=2).fit(data, journal=journal)
     assert model.card.warnings[0].startswith("no shared geometry: two starts agree on ")
     assert "Two starts agree on the nearest item of 2% of the rows" in journal.notes[0]
 

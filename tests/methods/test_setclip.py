@@ -315,7 +315,9 @@ def test_transport_starts_from_the_pools_alone_once_for_all_folds(
 
     def counted(x: np.ndarray, y: np.ndarray, *, seed: int) -> Any:
         seen.append((x, y))
-        return transport_procrustes(x, y, seed=seed, restarts=4, centres=8, candidates=2, steps=4)
+        return transport_procrustes(
+            x, y, seed=seed, restarts=4, centres=(8,), candidates=2, steps=4
+        )
 
     monkeypatch.setattr(starts, "transport_procrustes", counted)
     data = pools(20)

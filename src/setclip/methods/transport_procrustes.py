@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from setclip.data.pools import Pools
-from setclip.linear.transport_procrustes import UNRELATED, transport_procrustes
+from setclip.linear.transport_procrustes import CENTRES, UNRELATED, transport_procrustes
 from setclip.methods.pool_matching import (
     PoolStart,
     check_pools,
@@ -33,11 +33,11 @@ class TransportProcrustes(Options):
     start: PoolStart = "geometric"
     """From the shape of the two pools, or from CCA on the pairs."""
     restarts: PositiveInt = 30
-    """Clusterings of the geometric start."""
-    centres: PositiveInt = 30
-    """Clusters a side."""
-    candidates: PositiveInt = 8
-    """Averages of clusterings tried for a few steps."""
+    """Clusterings of the geometric start, of each number of centres."""
+    centres: tuple[PositiveInt, ...] = Field(default=CENTRES, min_length=1)
+    """Numbers of clusters a side."""
+    candidates: PositiveInt = 3
+    """Averages of clusterings tried for a few steps, of each number of centres."""
     steps: PositiveInt = 60
     """Steps at most of the starts that are taken to the end."""
     batch: PositiveInt = 2000
