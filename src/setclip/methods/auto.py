@@ -275,8 +275,10 @@ class Auto(Options):
         if agreement < self.agreement:
             journal.warn(
                 "no shared geometry",
-                f"{said}: these two spaces share too little geometry, zero pairs cannot work here, "
-                "and the model is little better than chance. Give 20 pairs or more, or sets.",
+                f"{said}: as far as can be told without a pair, these two spaces share too little "
+                "geometry, zero pairs cannot work here, and the model is no better than chance. "
+                "Give 20 pairs or more, or sets; ten pairs would tell whether one of them was "
+                "right.",
             )
         return _Found(alignment, f"{said}, {self.agreement:.0%} are needed.", np.zeros(0))
 

@@ -75,7 +75,7 @@ class TransportProcrustes(Options):
         if found.agreement < UNRELATED:
             journal.warn(
                 "no shared geometry",
-                f"two starts agree on {found.agreement:.1%} of the rows only, so expect chance. "
-                "Give pairs or sets and use `cca` or `setclip`.",
+                f"two starts agree on {found.agreement:.1%} of the rows only, so do not count on "
+                "more than chance. Give pairs or sets and use `cca` or `setclip`.",
             )
         return linear_model(found.alignment, card(self, pools, seed, journal))
