@@ -12,7 +12,8 @@ stops early, for two reasons that this module removes:
   also costs a tenth of a Hungarian one.
 
 The score of an unseen half is a label-free measure of the map. It picks the start: several are
-tried for a few steps, the two best go on to the end, and if they end at different maps neither is
+tried for a few steps, and the two best go on to the end. If they end at different maps, a third
+that began like the better one is taken there too; if that also ends elsewhere, nothing found is
 to be believed.
 """
 
@@ -63,10 +64,10 @@ class TransportProcrustes:
         alignment: Both maps, into ``min(d_x, d_y)`` dimensions or fewer.
         score: Mean cosine of rows matched softly under a map that was fitted without them.
             Compare it between runs on the same pools: higher is better.
-        agreement: Share of rows of x to which the two best starts, taken to the end separately,
-            give the same nearest row of y. Near zero there was no map to be found. The reverse is
-            no proof: on pools of few hundred rows both may end in the same wrong place. NaN when
-            there was one start only.
+        agreement: Share of rows of x to which the two best starts, taken to the end separately, or
+            else the better and a third, give the same nearest row of y. Near zero there was no map
+            to be found, most often. The reverse is no proof: on pools of few hundred rows both may
+            end in the same wrong place. NaN when there was one start only.
         history: The score after every step of the climb.
     """
 
@@ -99,6 +100,7 @@ class _Chain:
 
     cross: Rows
     scores: tuple[float, ...] = ()
+    centres: int = 0
 
     def recent(self, before: int = 0) -> float:
         """Mean score of the last steps, or of those `before` steps earlier."""
@@ -155,9 +157,15 @@ def transport_procrustes(
         chains = [chain for one in found for chain in _candidate_chains(job, one, candidates)]
     else:
         chains = [_Chain(both.inner(start))]
-    climbed = [_climb(job, chain, steps) for chain in _select(job, chains)]
+    finalists, others = _select(job, chains)
+    climbed = [_climb(job, chain, steps) for chain in finalists]
     agreement = _agreement(job, climbed)
-    chain, score = _finish(job, max(climbed, key=_Chain.recent))
+    best = max(climbed, key=_Chain.recent)
+    chain, score = _finish(job, best)
+    alike = [other for other in others if other.centres == best.centres]
+    if alike and agreement < AGREED:
+        # One of the two was wrong. What began much like the better one may still bear it out.
+        agreement = max(agreement, _agreement(job, [best, _climb(job, alike[0], steps)]))
     return TransportProcrustes(both.rotation(chain.cross), score, agreement, chain.scores)
 
 
@@ -181,19 +189,24 @@ def _candidate_chains(job: _Job, found: MatchedCentres, candidates: int) -> list
     for _ in range(candidates - 1):
         drawn.append(job.rng.choice(len(found.x), max(1, len(found.x) // 3), replace=False))
     crosses = [found.cross(chosen).astype(np.float32) + job.pair_cross for chosen in drawn]
-    return [_Chain(cross) for cross in crosses]
+    return [_Chain(cross, centres=found.x.shape[1]) for cross in crosses]
 
 
-def _select(job: _Job, chains: list[_Chain]) -> list[_Chain]:
-    """Advance all on the same rows, so that their scores compare; keep the better third, to two."""
-    total = len(chains)
+def _select(job: _Job, chains: list[_Chain]) -> tuple[list[_Chain], list[_Chain]]:
+    """Advance all on the same rows, so that their scores compare; keep the better third, to two.
+
+    Returns the two, and the others in their order.
+    """
+    total, others = len(chains), list[_Chain]()
     while len(chains) > 2:
         for _ in range(TRIAL_STEPS // 2):
             for half in job.halves():
                 chains = [_step(job, chain, half, **TRIAL) for chain in chains]
-        chains = sorted(chains, key=_Chain.recent, reverse=True)[: max(2, len(chains) // 3)]
+        chains = sorted(chains, key=_Chain.recent, reverse=True)
+        kept = max(2, len(chains) // 3)
+        chains, others = chains[:kept], chains[kept:] + others
         job.tell("trials", total - len(chains), total)
-    return chains
+    return chains, others
 
 
 def _climb(job: _Job, chain: _Chain, steps: int) -> _Chain:
@@ -227,7 +240,8 @@ def _step(job: _Job, chain: _Chain, half: Half, *, power: float, epsilon: float)
     scores = zx @ zy.T
     plan = entropic_plan(scores, epsilon, rounds=PLAN_ROUNDS, tolerance=PLAN_TOLERANCE)
     matched = np.asarray(x.T @ (plan @ y), dtype=np.float32)
-    return _Chain(matched + job.pair_cross, (*chain.scores, float((plan * scores).sum())))
+    scored = (*chain.scores, float((plan * scores).sum()))
+    return replace(chain, cross=matched + job.pair_cross, scores=scored)
 
 
 def _embed(cross: Rows, x: Rows, y: Rows, power: float) -> tuple[Rows, Rows]:
