@@ -7,6 +7,7 @@ import pytest
 import torch
 from reference.planted import Planted, rotated_clouds
 
+from setclip.linear import transport_procrustes as module
 from setclip.linear.clouds import clouds
 from setclip.linear.maps import Alignment
 from setclip.linear.pools import entropic_plan
@@ -55,6 +56,16 @@ def test_several_numbers_of_centres_stand_for_election() -> None:
     assert recall(made, many.alignment) < 0.1
     assert recall(made, both.alignment) > 0.4
     assert both.score > many.score + 0.05
+
+
+def test_a_third_start_bears_out_the_better_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = rotated_clouds(2, n=500, m=500, d=12, noise=0.1, clusters=10)
+    options = {**SMALL, "candidates": 3, "centres": (30, 10)}
+    found = transport_procrustes(made.x, made.y, **options)
+    monkeypatch.setattr(module, "AGREED", 0.0)
+    unasked = transport_procrustes(made.x, made.y, **options)
+    assert unasked.agreement < 0.35 < 0.5 < found.agreement
+    np.testing.assert_array_equal(unasked.alignment.x.weight, found.alignment.x.weight)
 
 
 @pytest.mark.parametrize("seed", range(3))
