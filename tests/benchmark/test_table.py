@@ -107,7 +107,7 @@ def test_each_block_has_chance_and_all_pairs() -> None:
         assert rows[-1].role == "reference"
 
 
-def test_all_pairs_stand_alone_where_it_is_all_there_is() -> None:
+def test_all_pairs_stand_alone_where_they_are_all_there_is() -> None:
     rows = summarise([result("cca, all pairs", 0, 0.9, pairs="all")])
     assert [r.method for r in rows] == ["chance", "cca, all pairs"]
 

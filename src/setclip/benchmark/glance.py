@@ -29,10 +29,10 @@ def at_a_glance(rows: Sequence[MethodRow], *, level: int = 3) -> str:
         level: Of the headings.
     """
     places: dict[Place, list[MethodRow]] = {}
-    bounds: dict[str, MethodRow] = {}
+    references: dict[str, MethodRow] = {}
     for row in rows:
         if row.role == "reference":
-            bounds[row.block.dataset] = row
+            references[row.block.dataset] = row
         elif row.block.pairs != ALL:
             places.setdefault(Place(row.block.dataset, row.block.kind), []).append(row)
     wide = {place: body for place, body in places.items() if len(_counts(body)) > 1}
@@ -43,7 +43,7 @@ def at_a_glance(rows: Sequence[MethodRow], *, level: int = 3) -> str:
         f"below. {ABSENT}: not measured, or cannot work."
     ]
     for place, body in wide.items():
-        bound = bounds.get(place.dataset)
+        bound = references.get(place.dataset)
         title = f"{'#' * level} {place.dataset}: {place.kind}"
         above = f"{bound.method}: {bound.recall[K].mean:.1f}." if bound and bound.recall else ""
         parts += [title, _table(body), *filter(None, [above])]

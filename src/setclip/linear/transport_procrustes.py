@@ -35,7 +35,7 @@ IntArray = npt.NDArray[np.int64]
 Half = tuple[IntArray, IntArray]
 Progress = Callable[[str, int, int], None]
 
-# Agreement of two starts. Found maps: 51 to 59 % on WordNet glosses, 45 to 62 % on planted clouds
+# Agreement of two starts. Found maps: 38 to 54 % on WordNet glosses, 45 to 62 % on planted clouds
 # of 400 rows. Believed from AGREED on; below UNRELATED no map was there to be found.
 AGREED, UNRELATED = 0.35, 0.2
 

@@ -23,7 +23,7 @@ from setclip.linear.kernel import SHARPNESS
 from setclip.linear.maps import Alignment
 from setclip.linear.procrustes import procrustes
 from setclip.linear.ridge import ridge
-from setclip.linear.transport_procrustes import AGREED, transport_procrustes
+from setclip.linear.transport_procrustes import AGREED, CENTRES, transport_procrustes
 from setclip.methods.closed_form import (
     Candidate,
     Choice,
@@ -317,5 +317,6 @@ def _shift(pools: Pools, seed: int) -> str:
 def _transport_seconds(pools: Pools) -> float:
     """Time of a transport between the pools on one laptop core, from its measured parts."""
     rows = min(2000, len(pools.x_pool) // 2, len(pools.y_pool) // 2)
-    steps = 8 * 10 + 2 * 60
-    return 5.0 + steps * (0.02 + 0.25 * (rows / 2000) ** 2)
+    # Three starts of each number of centres are tried, and up to three go to the end.
+    steps = 3 * len(CENTRES) * 10 + 3 * 60
+    return 4.0 * len(CENTRES) + steps * (0.02 + 0.25 * (rows / 2000) ** 2)
