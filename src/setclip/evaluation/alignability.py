@@ -95,6 +95,13 @@ class Alignability:
         return "much" if shared >= MUCH else "some" if shared >= SOME else "little"
 
     @property
+    def may_be_much(self) -> bool:
+        """Whether the interval leaves room for much shared geometry."""
+        if self.mutual_knn is None:
+            return True
+        return self.mutual_knn.above_chance(self.mutual_knn.overlap.high) >= MUCH
+
+    @property
     def verdict(self) -> str:
         """One sentence for people: what was measured, and what to expect of unpaired data."""
         if self.mutual_knn is None or self.cka is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
@@ -20,6 +20,10 @@ from setclip.linear.clouds import Clouds, Rows
 from setclip.linear.quadratic_assignment import quadratic_assignment
 
 Array = npt.NDArray[np.float64]
+
+# Rows that the first centres of a clustering are drawn from, at most: from all rows it takes as
+# long as the clustering itself.
+SEEDING = 1000
 
 
 @dataclass(frozen=True)
@@ -107,9 +111,10 @@ def kmeans(rows: Rows, centres: int, *, seed: int = 0, init: Rows | None = None)
         seed: Of the first centres.
         init: First centres, in place of drawn ones. Shape [centres, d].
     """
-    clusters = KMeans(
-        centres, init="k-means++" if init is None else init, n_init=1, random_state=seed
-    )
+    if init is None:
+        drawn = np.random.default_rng(seed).permutation(len(rows))[: max(SEEDING, centres)]
+        init, _ = kmeans_plusplus(rows[drawn].astype(np.float64), centres, random_state=seed)
+    clusters = KMeans(centres, init=init, n_init=1, random_state=seed)
     # Threads add up in the order in which they finish, and repeated rows are no problem here.
     with threadpool_limits(1, user_api="openmp"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

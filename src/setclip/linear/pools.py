@@ -14,10 +14,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from setclip.linear.maps import Alignment, Array, unit_rows
+from setclip.linear.clouds import unit_rows
+from setclip.linear.maps import AffineMap, Alignment, Array
 from setclip.linear.sets import CrossSum, Solve
 
 IntArray = npt.NDArray[np.int64]
+Single = npt.NDArray[np.float32]
 
 SINKHORN_ROUNDS = 20
 LAST_SPLITS = 2
@@ -60,11 +62,13 @@ def cross_from_pools(
         )
     rng = np.random.default_rng(seed)
     worth = weight * min(map(len, pool))
+    # Matching in float32: half the time, and a cosine needs no more digits.
+    x, y = (coordinates.astype(np.float32) for coordinates in pool)
     alignment = start
     last: list[Array] = []
     for _ in range(rounds):
-        for rows, columns in _halves(len(pool[0]), len(pool[1]), batch, rng):
-            found = _matched(pool[0][rows], pool[1][columns], alignment, temperature)
+        for rows, columns in _halves(len(x), len(y), batch, rng):
+            found = _matched(x[rows], y[columns], alignment, temperature)
             alignment = solve(known.joined([CrossSum(worth * found, worth)]).mean)
             last = [*last, found][-2 * LAST_SPLITS :]
     return known.joined([CrossSum(worth * np.mean(last, axis=0), worth)]).mean
@@ -78,11 +82,16 @@ def _halves(
     return [(x[:a], y[:b]), (x[a : 2 * a], y[b : 2 * b])]
 
 
-def _matched(x: Array, y: Array, alignment: Alignment, temperature: float) -> Array:
-    zx, zy = unit_rows(alignment.x(x)), unit_rows(alignment.y(y))
-    plan = entropic_plan((zx @ zy.T).astype(np.float32), temperature)
-    matched: Array = x.T @ (plan @ y)
+def _matched(x: Single, y: Single, alignment: Alignment, temperature: float) -> Array:
+    zx, zy = _embedded(x, alignment.x), _embedded(y, alignment.y)
+    plan = entropic_plan(zx @ zy.T, temperature)
+    matched: Array = (x.T @ (plan @ y)).astype(np.float64)
     return matched
+
+
+def _embedded(rows: Single, into: AffineMap) -> Single:
+    z = rows @ into.weight.astype(np.float32) + into.bias.astype(np.float32)
+    return unit_rows(z)
 
 
 def entropic_plan(

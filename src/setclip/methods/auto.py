@@ -30,12 +30,13 @@ from setclip.methods.closed_form import (
     Covariances,
     SetMatching,
     compare,
+    judge,
     solve,
 )
 from setclip.methods.pool_matching import LEAST_POOL, stages
 from setclip.methods.protocol import Options, Supervision, card, linear_model
 from setclip.methods.transport_cca import TransportCCA
-from setclip.methods.tuning import all_pairs_held_out, log_ranks, unit_means
+from setclip.methods.tuning import all_pairs_held_out
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
 
@@ -85,6 +86,9 @@ class Auto(Options):
     """Ridge penalties of maps of kernel features and matched sets, the safest first."""
     kernel_transport_penalties: tuple[tuple[PositiveFloat, ...], ...] = ((10.0, 30.0), (3.0, 10.0))
     """Groups of ridge penalties of maps of kernel features, pairs and pools, the safest first."""
+    geometry_penalties: tuple[tuple[PositiveFloat, ...], ...] = ((2.0, 6.0), (10.0, 30.0))
+    """Groups of ridge penalties of CCA that goes on from a map from geometry; the first is taken
+    where no pair can judge."""
     power: NonNegativeFloat = 0.5
     """Canonical directions are scaled by their correlation to this power."""
     rounds: PositiveInt = 12
@@ -227,7 +231,7 @@ class Auto(Options):
         smaller = min(len(pools.x_pool), len(pools.y_pool))
         if smaller < 2 * LEAST_POOL:
             return f"Pools of {smaller} items a side have no shape to compare."
-        if shared is not None and shared.level in ("some", "little", "none"):
+        if shared is not None and not shared.may_be_much:
             return f"{shared.verdict} A map from geometry alone was not tried."
         if self.budget < _transport_seconds(pools):
             return (
@@ -240,10 +244,14 @@ class Auto(Options):
         """A map from the shape of the pools, judged by all pairs, or by itself without any."""
         with stages(journal) as tell:
             found = transport_procrustes(pools.x_pool, pools.y_pool, seed=seed, progress=tell)
+        going_on = TransportCCA(penalties=self.geometry_penalties)
+        candidates = going_on.candidates(pools, seed)
+        fit = partial(solve, pools, name=self.kind, rank=going_on.rank, start=found.alignment)
         if pools.n_pairs < FEWEST_TO_JUDGE:
-            return self._believed(pools, found.alignment, found.agreement, journal)
+            return self._believed(pools, fit(candidates[0]), found.agreement, journal)
         fold = all_pairs_held_out(pools, seed=seed)
-        ranks = unit_means(fold, log_ranks(fold, found.alignment.x, found.alignment.y))
+        choice = judge(pools, fold, candidates, found.alignment, name=self.kind, rank=going_on.rank)
+        ranks = choice.ranks
         chance = np.full(len(ranks), np.log2(len(fold.x) / 2))
         against = chance if fitted is None or not len(fitted.ranks) else fitted.ranks
         said = (
@@ -254,16 +262,8 @@ class Auto(Options):
         if ranks.mean() >= against.mean():
             fallback = fitted or self._from_pairs(pools, seed)
             return fallback.because(said + "it was not used.")
-        refined = transport_procrustes(
-            pools.x_pool,
-            pools.y_pool,
-            x_pairs=pools.x_pairs,
-            y_pairs=pools.y_pairs,
-            start=found.alignment,
-            steps=10,
-            seed=seed,
-        )
-        return _Found(refined.alignment, said + "it was taken, and refined with the pairs.", ranks)
+        refined = fit(choice.candidate, axes=choice.axes)
+        return _Found(refined, said + "it was taken, and refined with the pairs.", ranks)
 
     def _believed(
         self, pools: Pools, alignment: Alignment, agreement: float, journal: Journal

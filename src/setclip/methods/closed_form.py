@@ -11,12 +11,17 @@ import numpy as np
 
 from setclip.data.pools import FloatArray, Pools
 from setclip.data.samplers import rows_of_shared_sets
-from setclip.linear.cross_covariance import from_pairs
 from setclip.linear.kernel import kernel_principal
-from setclip.linear.maps import Alignment, Array, Principal, principal
+from setclip.linear.maps import AffineMap, Alignment, Array, Principal, principal
 from setclip.linear.pools import cross_from_pools
 from setclip.linear.sets import CrossSum, cross_from_sets
-from setclip.methods.tuning import Fold, clearly_better, log_ranks, make_folds, unit_means
+from setclip.methods.tuning import (
+    Fold,
+    clearly_better,
+    log_ranks,
+    make_folds,
+    unit_means,
+)
 from setclip.training.journal import Journal
 
 Covariances = Literal["pairs", "all"]
@@ -198,15 +203,47 @@ def compare(
     return Choice(every[best], ranks[best], sentence, axes)
 
 
+def judge(
+    pools: Pools,
+    fold: Fold,
+    candidates: list[Candidate],
+    start: Alignment,
+    *,
+    name: str,
+    rank: int,
+) -> Choice:
+    """The candidate that, begun from maps that saw no pair and shown none, ranks the pairs best.
+
+    Args:
+        pools: What principal axes come from.
+        fold: Of them, with the pairs held out.
+        candidates: Settings with a transport between the pools, the safest first.
+        start: Maps of the features.
+        name: Of the method, for messages.
+        rank: Principal axes kept of either side.
+    """
+    axes = _axes_of_all(pools, candidates, rank)
+    ranks = [_unit_ranks(fold, candidate, axes, start) for candidate in candidates]
+    best = _safest_of_best(ranks)
+    sentence = f"{name} took {candidates[best]}, of {len(candidates)} settings."
+    return Choice(candidates[best], ranks[best], sentence, axes)
+
+
 def _safest_of_best(ranks: Sequence[Array]) -> int:
     best = int(np.argmin([values.mean() for values in ranks]))
     return best if clearly_better(ranks[best], ranks[0]) else 0
 
 
 def solve(
-    pools: Pools, candidate: Candidate, *, name: str, rank: int, axes: Axes | None = None
+    pools: Pools,
+    candidate: Candidate,
+    *,
+    name: str,
+    rank: int,
+    axes: Axes | None = None,
+    start: Alignment | None = None,
 ) -> Alignment:
-    """Fit one candidate on all pairs and sets.
+    """Fit one candidate on all there is.
 
     Args:
         pools: What to learn from.
@@ -214,11 +251,13 @@ def solve(
         name: Of the method, for messages.
         rank: Principal axes kept of either side, but of linear maps of the pairs alone.
         axes: Of all data, where :func:`compare` has found them already.
+        start: Maps of the features from which a transport between the pools begins, in place of
+            those of the pairs.
 
     Raises:
-        ValueError: Neither pairs nor sets.
+        ValueError: Neither pairs, nor sets, nor a start.
     """
-    if pools.n_pairs < 2 and len(pools.shared_sets) < 2:
+    if start is None and pools.n_pairs < 2 and len(pools.shared_sets) < 2:
         raise ValueError(
             f"{name} learns from pairs or sets, and was given {pools.describe()}. Give at least 2 "
             "pairs or 2 sets that stand on both sides; from pools alone `auto` takes what their "
@@ -226,7 +265,7 @@ def solve(
         )
     if axes is None:
         axes = _axes_of_all(pools, [candidate], rank)
-    return _fit(pools, candidate, axes | _axes_of_pairs(pools, [candidate], rank))
+    return _fit(pools, candidate, axes | _axes_of_pairs(pools, [candidate], rank), start)
 
 
 def _axes_of_all(pools: Pools, candidates: list[Candidate], rank: int) -> Axes:
@@ -254,7 +293,9 @@ def _both_sides(
     return x, y
 
 
-def _fit(pools: Pools, candidate: Candidate, axes: Axes) -> Alignment:
+def _fit(
+    pools: Pools, candidate: Candidate, axes: Axes, start: Alignment | None = None
+) -> Alignment:
     x_side, y_side = axes[candidate.covariances, candidate.sharpness]
     x, y = x_side.axes, y_side.axes
     pairs = x(pools.x_pairs), y(pools.y_pairs)
@@ -272,15 +313,15 @@ def _fit(pools: Pools, candidate: Candidate, axes: Axes) -> Alignment:
         )
     else:
         # Pairs may be a biased sample of the pools: their own means are the right centre.
-        centred = [z - z.mean(axis=0) for z in pairs]
-        cross = from_pairs(*centred)
+        known = CrossSum.of_pairs(*(z - z.mean(axis=0) if len(z) else z for z in pairs))
+        cross = known.mean
         if candidate.transport:
             inner = partial(candidate.form, x.inner(), y.inner())
             cross = cross_from_pools(
                 inner,
-                CrossSum(pools.n_pairs * cross, float(pools.n_pairs)),
+                known,
                 (x_side.of_pool(pools.x_pool), y_side.of_pool(pools.y_pool)),
-                start=inner(cross),
+                start=_inside(x, y, start) if start else inner(cross),
                 weight=candidate.transport.weight,
                 rounds=candidate.transport.rounds,
                 temperature=candidate.transport.temperature,
@@ -290,12 +331,20 @@ def _fit(pools: Pools, candidate: Candidate, axes: Axes) -> Alignment:
     return candidate.form(x, y, cross)
 
 
+def _inside(x: Principal, y: Principal, maps: Alignment) -> Alignment:
+    """Maps of features as maps of coordinates, of whose images the directions alone count."""
+    inner = [axes.axes.T @ side.weight for axes, side in ((x, maps.x), (y, maps.y))]
+    return Alignment(*(AffineMap(weight, np.zeros(weight.shape[1])) for weight in inner))
+
+
 def _ranks_of_fold(fold: Fold, candidates: list[Candidate], axes: Axes, rank: int) -> list[Array]:
     axes = axes | _axes_of_pairs(fold.train, candidates, rank)
     return [_unit_ranks(fold, candidate, axes) for candidate in candidates]
 
 
-def _unit_ranks(fold: Fold, candidate: Candidate, axes: Axes) -> Array:
+def _unit_ranks(
+    fold: Fold, candidate: Candidate, axes: Axes, start: Alignment | None = None
+) -> Array:
     # Settings are told apart before the rounds have settled, and without the neighbours.
     rounds = -(-candidate.matching.rounds // 2)
     quick = replace(candidate.matching, rounds=rounds, neighbours=0.0)
@@ -303,5 +352,5 @@ def _unit_ranks(fold: Fold, candidate: Candidate, axes: Axes) -> Array:
     if candidate.transport:
         rounds = -(-candidate.transport.rounds // 3)
         candidate = replace(candidate, transport=replace(candidate.transport, rounds=rounds))
-    alignment = _fit(fold.train, candidate, axes)
+    alignment = _fit(fold.train, candidate, axes, start)
     return unit_means(fold, log_ranks(fold, alignment.x, alignment.y))
