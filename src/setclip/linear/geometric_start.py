@@ -111,10 +111,12 @@ def kmeans(rows: Rows, centres: int, *, seed: int = 0, init: Rows | None = None)
         seed: Of the first centres.
         init: First centres, in place of drawn ones. Shape [centres, d].
     """
-    if init is None:
-        drawn = np.random.default_rng(seed).permutation(len(rows))[: max(SEEDING, centres)]
+    if init is None and len(rows) > SEEDING > centres:
+        drawn = np.random.default_rng(seed).permutation(len(rows))[:SEEDING]
         init, _ = kmeans_plusplus(rows[drawn].astype(np.float64), centres, random_state=seed)
-    clusters = KMeans(centres, init=init, n_init=1, random_state=seed)
+    clusters = KMeans(
+        centres, init="k-means++" if init is None else init, n_init=1, random_state=seed
+    )
     # Threads add up in the order in which they finish, and repeated rows are no problem here.
     with threadpool_limits(1, user_api="openmp"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
