@@ -50,6 +50,8 @@ LEAD, SHIFTED = 1.5, 0.025
 # Up to here maps of the features as they are stand before those of kernel features: so few pairs
 # show no bend in what encoders tell of real items, and may hide that a linear map is the truth.
 FEW = 49
+# Mean log2 rank of held-out pairs under which nothing is left to win.
+SETTLED = 0.25
 
 
 class Auto(Options):
@@ -119,19 +121,15 @@ class Auto(Options):
         if len(pools.shared_sets) >= 2:
             return self._with_sets(pools, seed)
         pools = pools.without_sets()
-        fitted = self._from_pairs(pools, seed) if pools.n_pairs >= FEWEST_TO_FIT else None
-        shared = _shared_geometry(pools)
-        reason = self._against_geometry(pools, shared)
-        if reason and fitted:
-            return fitted.because(reason)
-        if reason and pools.n_pairs >= 2:
+        reason = self._against_geometry(pools, _shared_geometry(pools))
+        if not reason:
+            return self._with_geometry(pools, seed, journal)
+        if pools.n_pairs >= 2:
             return self._from_pairs(pools, seed).because(reason)
-        if reason:
-            raise ValueError(
-                f"auto was given {pools.describe()}, too little to align anything: {reason} Give "
-                "at least 2 pairs, or 2 sets that stand on both sides, or larger pools."
-            )
-        return self._judged(pools, fitted, seed, journal)
+        raise ValueError(
+            f"auto was given {pools.describe()}, too little to align anything: {reason} Give "
+            "at least 2 pairs, or 2 sets that stand on both sides, or larger pools."
+        )
 
     def _with_sets(self, pools: Pools, seed: int) -> _Found:
         what = "sets and pairs by"
@@ -240,7 +238,7 @@ class Auto(Options):
             )
         return ""
 
-    def _judged(self, pools: Pools, fitted: _Found | None, seed: int, journal: Journal) -> _Found:
+    def _with_geometry(self, pools: Pools, seed: int, journal: Journal) -> _Found:
         """A map from the shape of the pools, judged by all pairs, or by itself without any."""
         with stages(journal) as tell:
             found = transport_procrustes(pools.x_pool, pools.y_pool, seed=seed, progress=tell)
@@ -251,19 +249,23 @@ class Auto(Options):
             return self._believed(pools, fit(candidates[0]), found.agreement, journal)
         fold = all_pairs_held_out(pools, seed=seed)
         choice = judge(pools, fold, candidates, found.alignment, name=self.kind, rank=going_on.rank)
-        ranks = choice.ranks
-        chance = np.full(len(ranks), np.log2(len(fold.x) / 2))
-        against = chance if fitted is None or not len(fitted.ranks) else fitted.ranks
+        mean = choice.ranks.mean()
         said = (
-            f"A map from the shape of the pools alone, which saw no pair, ranks the {len(ranks)} "
-            f"pairs at a mean log2 rank of {ranks.mean():.2f}, against {against.mean():.2f} "
-            f"{'by chance' if against is chance else 'for the best map of the pairs'}: "
+            f"A map from the shape of the pools alone, which saw no pair, ranks the "
+            f"{pools.n_pairs} pairs at a mean log2 rank of {mean:.2f}"
         )
-        if ranks.mean() >= against.mean():
-            fallback = fitted or self._from_pairs(pools, seed)
-            return fallback.because(said + "it was not used.")
+        if mean < SETTLED:
+            said += ", which leaves others nothing to win: "
+        else:
+            fitted = self._from_pairs(pools, seed)
+            told = len(fitted.ranks) > 0
+            against = fitted.ranks.mean() if told else np.log2(len(fold.x) / 2)
+            whose = "for the best map of the pairs" if told else "by chance"
+            said += f", against {against:.2f} {whose}: "
+            if mean >= against:
+                return fitted.because(said + "it was not used.")
         refined = fit(choice.candidate, axes=choice.axes)
-        return _Found(refined, said + "it was taken, and refined with the pairs.", ranks)
+        return _Found(refined, said + "it was taken, and refined with the pairs.", choice.ranks)
 
     def _believed(
         self, pools: Pools, alignment: Alignment, agreement: float, journal: Journal
