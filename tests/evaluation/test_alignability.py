@@ -130,6 +130,14 @@ def test_thresholds_and_sentences(interval: Interval, level: str, opening: str) 
     assert found.verdict.count(".") - found.verdict.count("0.") == 1
 
 
+@pytest.mark.parametrize(("high", "expected"), [(0.40, False), (0.42, True)])
+def test_what_an_interval_leaves_room_for(high: float, expected: bool) -> None:
+    """Much is 0.35 above chance: an overlap of 0.415 where chance is 0.1."""
+    measured = MutualKnn(Interval(0.25, 0.05, high), chance=0.1, k=9)
+    assert Alignability(90, measured, cka=0.3, cka_biased=0.5).may_be_much == expected
+    assert Alignability(5, None, None, None).may_be_much
+
+
 def test_many_pairs_are_sampled() -> None:
     x, y = views(300, 0.5)
     found = alignability(x, y, cap=100)

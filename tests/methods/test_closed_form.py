@@ -13,10 +13,19 @@ from setclip.data.pools import Pools, make_pools
 from setclip.data.splits import draw_pools
 from setclip.linear.cca import cca
 from setclip.linear.cross_covariance import from_pairs
-from setclip.linear.maps import Alignment, Array, Principal, principal
+from setclip.linear.maps import AffineMap, Alignment, Array, Principal, principal
 from setclip.linear.procrustes import procrustes
 from setclip.methods import closed_form
-from setclip.methods.closed_form import Candidate, SetMatching, choose, compare, solve
+from setclip.methods.closed_form import (
+    Candidate,
+    PoolTransport,
+    SetMatching,
+    choose,
+    compare,
+    judge,
+    solve,
+)
+from setclip.methods.tuning import all_pairs_held_out, log_ranks
 from setclip.training.journal import Journal
 
 MATCHING = SetMatching(rounds=2, temperature=0.1, neighbours=0.0, folds=1)
@@ -100,6 +109,38 @@ def test_neither_pairs_nor_sets_is_an_error_that_names_a_way_out(pairs: int) -> 
         "Give at least 2 pairs or 2 sets .* from pools alone `auto` takes",
     ):
         solved(ridged(1.0), data)
+
+
+@pytest.mark.parametrize("pairs", [0, 20])
+def test_a_transport_begins_from_given_maps(pairs: int) -> None:
+    """Without a pair they are all there is; maps that lead astray end worse than true ones."""
+    data = pools(pairs)
+    transport = PoolTransport(weight=1.0, rounds=2, temperature=0.05, batch=500, seed=0)
+    candidate = Candidate(partial(cca, penalty=0.1), "all", {}, transport)
+    true = solved(ridged(0.1), pools(80))
+    astray = Alignment(true.x, AffineMap(true.y.weight[:, ::-1], true.y.bias[::-1]))
+    judged = all_pairs_held_out(pools(80))
+    ranks = []
+    for start in (true, astray):
+        found = solve(data, candidate, name="cca", rank=50, start=start)
+        ranks.append(log_ranks(judged, found.x, found.y).mean())
+    assert ranks[0] < 1
+    assert ranks[0] < ranks[1] - 0.3
+
+
+def test_pairs_choose_among_maps_that_saw_none_of_them() -> None:
+    data = pools(20)
+    transport = PoolTransport(weight=1.0, rounds=3, temperature=0.05, batch=500, seed=0)
+    candidates = [
+        Candidate(form, "all", {"form": name}, transport)
+        for name, form in (("spoiled", spoiled), ("cca", partial(cca, penalty=0.1)))
+    ]
+    start = solved(ridged(0.1), pools(80))
+    fold = all_pairs_held_out(data)
+    choice = judge(data, fold, candidates, start, name="auto", rank=50)
+    assert choice.candidate is candidates[1]
+    assert choice.sentence == "auto goes on from it with form cca, of 2 settings."
+    assert len(choice.ranks) == 20
 
 
 def spoiled(x: Principal, y: Principal, cross: Array) -> Alignment:

@@ -54,6 +54,8 @@ PATIENCE, LEAST_GAIN = 10, 1e-3
 FINISH_ROUNDS, FINISH_SPLITS = 3, 3
 # A plan here only weighs an average: a rough one does.
 PLAN_TOLERANCE, PLAN_ROUNDS = 0.05, 50
+# Rows a side on which two maps are compared.
+LOOKED_AT = 2000
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,15 @@ class TransportProcrustes:
             to be found, most often. The reverse is no proof: on pools of few hundred rows both may
             end in the same wrong place. NaN when there was one start only.
         history: The score after every step of the climb.
+        others: Where the other searches ended, best first: what is built on `alignment` can be
+            built on these, and the two compared.
     """
 
     alignment: Alignment
     score: float
     agreement: float
     history: tuple[float, ...]
+    others: tuple[Alignment, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,13 +165,31 @@ def transport_procrustes(
     finalists, others = _select(job, chains)
     climbed = [_climb(job, chain, steps) for chain in finalists]
     agreement = _agreement(job, climbed)
-    best = max(climbed, key=_Chain.recent)
+    best, *rest = sorted(climbed, key=_Chain.recent, reverse=True)
     chain, score = _finish(job, best)
     alike = [other for other in others if other.centres == best.centres]
     if alike and agreement < AGREED:
         # One of the two was wrong. What began much like the better one may still bear it out.
-        agreement = max(agreement, _agreement(job, [best, _climb(job, alike[0], steps)]))
-    return TransportProcrustes(both.rotation(chain.cross), score, agreement, chain.scores)
+        rest.append(_climb(job, alike[0], steps))
+        agreement = max(agreement, _agreement(job, [best, rest[-1]]))
+    ends = tuple(both.rotation(other.cross) for other in rest)
+    return TransportProcrustes(both.rotation(chain.cross), score, agreement, chain.scores, ends)
+
+
+def agreement(one: Alignment, other: Alignment, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    """Share of rows of x to which two pairs of maps give the same nearest row of y.
+
+    Args:
+        one: Maps of both modalities.
+        other: Likewise, found independently.
+        x: Shape [n, d_x]; of more than 2,000 rows the first are looked at.
+        y: Shape [m, d_y]; likewise.
+    """
+    x, y = np.asarray(x)[:LOOKED_AT], np.asarray(y)[:LOOKED_AT]
+    nearest = [
+        (unit_rows(maps.x(x)) @ unit_rows(maps.y(y)).T).argmax(axis=1) for maps in (one, other)
+    ]
+    return float((nearest[0] == nearest[1]).mean())
 
 
 def _matched_centres(job: _Job, restarts: int, centres: Sequence[int]) -> list[MatchedCentres]:

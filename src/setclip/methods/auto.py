@@ -23,7 +23,12 @@ from setclip.linear.kernel import SHARPNESS
 from setclip.linear.maps import Alignment
 from setclip.linear.procrustes import procrustes
 from setclip.linear.ridge import ridge
-from setclip.linear.transport_procrustes import AGREED, CENTRES, transport_procrustes
+from setclip.linear.transport_procrustes import (
+    AGREED,
+    CENTRES,
+    agreement,
+    transport_procrustes,
+)
 from setclip.methods.closed_form import (
     Candidate,
     Choice,
@@ -246,7 +251,8 @@ class Auto(Options):
         candidates = going_on.candidates(pools, seed)
         fit = partial(solve, pools, name=self.kind, rank=going_on.rank, start=found.alignment)
         if pools.n_pairs < FEWEST_TO_JUDGE:
-            return self._believed(pools, fit(candidates[0]), found.agreement, journal)
+            others = [fit(candidates[0], start=start) for start in found.others]
+            return self._believed(pools, fit(candidates[0]), others, journal)
         fold = all_pairs_held_out(pools, seed=seed)
         choice = judge(pools, fold, candidates, found.alignment, name=self.kind, rank=going_on.rank)
         mean = choice.ranks.mean()
@@ -265,16 +271,18 @@ class Auto(Options):
             if mean >= against:
                 return fitted.because(said + "it was not used.")
         refined = fit(choice.candidate, axes=choice.axes)
-        return _Found(refined, said + "it was taken, and refined with the pairs.", choice.ranks)
+        return _Found(refined, f"{said}it was taken. {choice.sentence}", choice.ranks)
 
     def _believed(
-        self, pools: Pools, alignment: Alignment, agreement: float, journal: Journal
+        self, pools: Pools, alignment: Alignment, others: Sequence[Alignment], journal: Journal
     ) -> _Found:
+        agree = partial(agreement, alignment, x=pools.x_pool, y=pools.y_pool)
+        agreed = max(map(agree, others))
         said = (
             f"There is no pair and no set. Two searches of the pools for a common shape agree on "
-            f"{agreement:.0%} of the nearest neighbours"
+            f"{agreed:.0%} of the nearest neighbours"
         )
-        if agreement < self.agreement:
+        if agreed < self.agreement:
             journal.warn(
                 "no shared geometry",
                 f"{said}: as far as can be told without a pair, these two spaces share too little "

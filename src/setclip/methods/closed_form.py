@@ -225,7 +225,7 @@ def judge(
     axes = _axes_of_all(pools, candidates, rank)
     ranks = [_unit_ranks(fold, candidate, axes, start) for candidate in candidates]
     best = _safest_of_best(ranks)
-    sentence = f"{name} took {candidates[best]}, of {len(candidates)} settings."
+    sentence = f"{name} goes on from it with {candidates[best]}, of {len(candidates)} settings."
     return Choice(candidates[best], ranks[best], sentence, axes)
 
 
