@@ -7,7 +7,7 @@ import pytest
 
 import setclip
 from setclip.data.pools import make_pools
-from setclip.diagnosis import MeasuredCurve, expect, measured, measured_curves
+from setclip.diagnosis import MeasuredCurve, expect, measured, measured_curves, overview
 from setclip.diagnosis.expectation import _line
 from setclip.diagnosis.measured import nearest_curve
 from setclip.diagnosis.overview import Blind, Diagnosis, _on_blind, _on_more, shift
@@ -143,8 +143,7 @@ def test_a_map_without_pairs_is_believed_by_its_agreement():
 
 def test_deep_tells_what_the_map_cost_and_whether_to_believe_it(monkeypatch):
     fitted = SimpleNamespace(agreement=0.03)
-    place = "setclip.linear.transport_procrustes.transport_procrustes"
-    monkeypatch.setattr(place, lambda x, y, *, seed: fitted)
+    monkeypatch.setattr(overview, "blind_map", lambda pools, *, seed: fitted)
     x, y = planted(60)
     found = setclip.diagnose(x_pool=x, y_pool=y, deep=True)
     assert found.blind.agreement == 0.03

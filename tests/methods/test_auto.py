@@ -64,16 +64,6 @@ def test_a_map_of_the_shape_is_judged_by_the_few_pairs(pairs: int) -> None:
     assert ("which saw no pair" in said) == (pairs > 1)
 
 
-def test_cca_goes_on_from_the_map_of_the_shape() -> None:
-    """The rotation trusts dimensions of noise as much as others; CCA does not."""
-    made = rotated_clouds(1, n=400, m=400, x_dim=40, y_dim=30, noise=0.3, test=150)
-    rotation = module.transport_procrustes(made.x, made.y)
-    model, _, _ = fitted(pools(made, 0))
-    x, y = made.x_test[-100:], made.y_test[-100:]
-    rotated = made.recall(rotation.alignment.x(x), rotation.alignment.y(y))
-    assert recall(model, made) > rotated + 0.1
-
-
 @pytest.mark.parametrize("settled", [0.0, 9.0])
 def test_nothing_else_is_fitted_where_the_map_of_the_shape_ranks_all_pairs_at_once(
     monkeypatch: pytest.MonkeyPatch, settled: float

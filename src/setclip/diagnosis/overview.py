@@ -13,8 +13,8 @@ from setclip.diagnosis.expectation import FEWEST_PAIRS, SLOPE, Expectation, expe
 from setclip.diagnosis.measured import NEAR, measured_curves, nearest_curve
 from setclip.evaluation.alignability import FEWEST_PAIRS as FEWEST_FOR_GEOMETRY
 from setclip.evaluation.alignability import SOME, Alignability, alignability
-from setclip.linear import transport_procrustes
 from setclip.linear.transport_procrustes import AGREED, UNRELATED
+from setclip.methods.blind import blind_map
 
 GALLERY, MORE = 1000, 100
 SHIFT_AXES, SHIFT_ROWS = 20, 1000
@@ -27,7 +27,7 @@ class Blind:
     """A map fitted without any pair.
 
     Attributes:
-        agreement: Share of x to which the two best starts give the same nearest y.
+        agreement: Share of x to which two searches give the same nearest y.
         seconds: What it cost.
     """
 
@@ -167,7 +167,7 @@ def shift(pairs: FloatArray, pool: FloatArray, *, seed: int = 0) -> float | None
 
 def _blind(pools: Pools, seed: int) -> Blind:
     started = time.perf_counter()
-    found = transport_procrustes.transport_procrustes(pools.x_pool, pools.y_pool, seed=seed)
+    found = blind_map(pools, seed=seed)
     return Blind(found.agreement, time.perf_counter() - started)
 
 
@@ -231,7 +231,10 @@ def _on_blind(blind: Blind) -> str:
         f"({blind.seconds:.0f} s)"
     )
     if blind.agreement < UNRELATED:
-        return f"Zero pairs cannot work here: {measured}. Label pairs, or name sets."
+        return (
+            f"Zero pairs cannot work here, as far as can be told without one: {measured}. Label "
+            "pairs, or name sets; ten pairs would tell whether one of the two was right."
+        )
     if blind.agreement < AGREED:
         return f"Zero pairs are a gamble here: {measured}. Label some pairs to make sure."
     return (

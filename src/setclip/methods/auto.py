@@ -26,9 +26,9 @@ from setclip.linear.ridge import ridge
 from setclip.linear.transport_procrustes import (
     AGREED,
     CENTRES,
-    agreement,
     transport_procrustes,
 )
+from setclip.methods.blind import PENALTIES, blind_map
 from setclip.methods.closed_form import (
     Candidate,
     Choice,
@@ -93,7 +93,7 @@ class Auto(Options):
     """Ridge penalties of maps of kernel features and matched sets, the safest first."""
     kernel_transport_penalties: tuple[tuple[PositiveFloat, ...], ...] = ((10.0, 30.0), (3.0, 10.0))
     """Groups of ridge penalties of maps of kernel features, pairs and pools, the safest first."""
-    geometry_penalties: tuple[tuple[PositiveFloat, ...], ...] = ((2.0, 6.0), (10.0, 30.0))
+    geometry_penalties: tuple[tuple[PositiveFloat, ...], ...] = PENALTIES
     """Groups of ridge penalties of CCA that goes on from a map from geometry; the first is taken
     where no pair can judge."""
     power: NonNegativeFloat = 0.5
@@ -245,14 +245,13 @@ class Auto(Options):
 
     def _with_geometry(self, pools: Pools, seed: int, journal: Journal) -> _Found:
         """A map from the shape of the pools, judged by all pairs, or by itself without any."""
+        if pools.n_pairs < FEWEST_TO_JUDGE:
+            return self._without_pairs(pools, seed, journal)
         with stages(journal) as tell:
             found = transport_procrustes(pools.x_pool, pools.y_pool, seed=seed, progress=tell)
         going_on = TransportCCA(penalties=self.geometry_penalties)
         candidates = going_on.candidates(pools, seed)
         fit = partial(solve, pools, name=self.kind, rank=going_on.rank, start=found.alignment)
-        if pools.n_pairs < FEWEST_TO_JUDGE:
-            others = [fit(candidates[0], start=start) for start in found.others]
-            return self._believed(pools, fit(candidates[0]), others, journal)
         fold = all_pairs_held_out(pools, seed=seed)
         choice = judge(pools, fold, candidates, found.alignment, name=self.kind, rank=going_on.rank)
         mean = choice.ranks.mean()
@@ -273,16 +272,14 @@ class Auto(Options):
         refined = fit(choice.candidate, axes=choice.axes)
         return _Found(refined, f"{said}it was taken. {choice.sentence}", choice.ranks)
 
-    def _believed(
-        self, pools: Pools, alignment: Alignment, others: Sequence[Alignment], journal: Journal
-    ) -> _Found:
-        agree = partial(agreement, alignment, x=pools.x_pool, y=pools.y_pool)
-        agreed = max(map(agree, others))
+    def _without_pairs(self, pools: Pools, seed: int, journal: Journal) -> _Found:
+        with stages(journal) as tell:
+            found = blind_map(pools, penalties=self.geometry_penalties[0], seed=seed, progress=tell)
         said = (
             f"There is no pair and no set. Two searches of the pools for a common shape agree on "
-            f"{agreed:.0%} of the nearest neighbours"
+            f"{found.agreement:.0%} of the nearest neighbours"
         )
-        if agreed < self.agreement:
+        if found.agreement < self.agreement:
             journal.warn(
                 "no shared geometry",
                 f"{said}: as far as can be told without a pair, these two spaces share too little "
@@ -290,7 +287,7 @@ class Auto(Options):
                 "Give 20 pairs or more, or sets; ten pairs would tell whether one of them was "
                 "right.",
             )
-        return _Found(alignment, f"{said}, {self.agreement:.0%} are needed.", np.zeros(0))
+        return _Found(found.alignment, f"{said}, {self.agreement:.0%} are needed.", np.zeros(0))
 
 
 @dataclass(frozen=True)
