@@ -70,3 +70,8 @@ def test_with_half_the_pairs() -> None:
         f"`auto` with p pairs, and the best on 2p pairs alone: disjoint pools (emoji) {expected}."
     )
     assert against_twice_the_pairs(results[2:], "auto") == ""
+    sets = [result("auto", 0, 0.9, pairs=10, condition="sets")]
+    mine = (means[0] + means[1]) / 4 + sets[0]["metrics"]["recall@10"] / 2
+    assert against_twice_the_pairs([*results, *sets], "auto").endswith(
+        f"; all conditions (emoji) {mine:.1f} and {means[4]:.1f} at 10."
+    )

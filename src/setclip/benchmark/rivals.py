@@ -101,25 +101,33 @@ def against_twice_the_pairs(results: Sequence[Result], method: str) -> str:
         if block.pairs == ALL:
             continue
         data, pairs = block.dataset, int(block.pairs)
-        for label, found in methods.items():
-            reached = _mean(found)
+        for label, results_of in methods.items():
+            reached = _mean(results_of)
             if reached is None:
                 continue
             if label == method:
                 ours.setdefault((block.kind, pairs), {})[data] = reached
-            elif _alone(found):
+            elif _alone(results_of):
                 alone[data, pairs] = max(reached, alone.get((data, pairs), 0.0))
     said: dict[tuple[str, str], list[str]] = {}
+    everywhere: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for (kind, pairs), by_data in sorted(ours.items(), key=lambda each: each[0][1]):
         both = [data for data in by_data if pairs and (data, 2 * pairs) in alone]
         if both:
-            mine = mean(by_data[data] for data in both)
-            theirs = mean(alone[data, 2 * pairs] for data in both)
-            said.setdefault((kind, ", ".join(both)), []).append(
-                f"{mine:.1f} and {theirs:.1f} at {pairs}"
-            )
+            names = ", ".join(both)
+            means = mean(by_data[d] for d in both), mean(alone[d, 2 * pairs] for d in both)
+            said.setdefault((kind, names), []).append(_against(*means, pairs))
+            everywhere.setdefault((names, pairs), []).append(means)
+    for (names, pairs), found in everywhere.items():
+        if len(found) > 1:
+            means = mean(mine for mine, _ in found), mean(theirs for _, theirs in found)
+            said.setdefault(("all conditions", names), []).append(_against(*means, pairs))
     listed = "; ".join(f"{kind} ({data}) {', '.join(at)}" for (kind, data), at in said.items())
     return f"`{method}` with p pairs, and the best on 2p pairs alone: {listed}." if said else ""
+
+
+def _against(mine: float, theirs: float, pairs: int) -> str:
+    return f"{mine:.1f} and {theirs:.1f} at {pairs}"
 
 
 def _mean(results: Sequence[Result]) -> float | None:
