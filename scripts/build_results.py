@@ -1,0 +1,91 @@
+"""Write docs/results.md from a folder of `setclip bench full`, and print the README's table.
+
+    setclip bench full --methods ridge,procrustes,cca-pairs,kernel-cca-pairs --pairs 40,400
+    setclip bench full
+    python scripts/build_results.py runs/bench
+
+The first command adds the numbers of pairs with which `auto` at 20 and 200 is compared.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from setclip.benchmark.archive import Archive
+
+DOCS = Path(__file__).parents[1] / "docs" / "results.md"
+SHOWN = {
+    "glosses": (0, 20, 100),
+    "emoji": (0, 20, 100, 500),
+    "openclipart": (0, 20, 100, 500),
+    "mdi-icons": (20, 100, 500),
+}
+LEFT_OUT = ("chance", "cca (pairs alone)")
+
+
+def introduction(folder: Path) -> str:
+    """What was measured and what it took."""
+    results = Archive.read(folder, "full").results()
+    fits = {
+        (r["data"], *(str(r["cell"][key]) for key in ("view", "pairs", "seed", "method")))
+        + ((r["cell"]["set_size"],) if "sets" in r["cell"]["view"] else ()): r["cost"]
+        for r in results
+    }
+    hours = sum(cost["cpu_seconds"] for cost in fits.values()) / 3600
+    return (
+        "What `setclip bench full` writes at the beginning of `runs/bench/full.md`: "
+        f"{len(results):,} cells, of which those that see the same thing share one of "
+        f"{len(fits):,} fits, {hours:.1f} hours of processor time in all. Tables with intervals, "
+        "R@1, ranks, time, memory, differences and the command of each row follow there. How "
+        "anything is measured: [benchmark.md](benchmark.md).\n"
+    )
+
+
+def tables(text: str) -> dict[str, dict[str, dict[str, str]]]:
+    """R@10 by heading, row and number of pairs."""
+    found = {}
+    for part in re.split(r"^### ", text, flags=re.MULTILINE)[1:]:
+        heading, _, body = part.partition("\n")
+        rows = [[cell.strip(" *") for cell in line.split("|")[1:-1]] for line in body.split("\n")]
+        head, _, *rest = [row for row in rows if row]
+        found[heading] = {
+            row[0].partition(",")[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rest
+        }
+    return found
+
+
+def readme_table(text: str) -> str:
+    """Disjoint pools: a row a method, a column a data set and number of pairs."""
+    found = tables(text)
+    columns = [(data, str(count)) for data, counts in SHOWN.items() for count in counts]
+    lines = [
+        "| method | " + " | ".join(f"{data} {count}" for data, count in columns) + " |",
+        "|---|" + "--:|" * len(columns),
+    ]
+    for label in next(iter(found.values())):
+        if label not in LEFT_OUT:
+            cells = [found[f"{d}: disjoint pools"].get(label, {}).get(n, "–") for d, n in columns]
+            name = f"**{label}**" if label == "auto" else label
+            lines.append("| " + " | ".join([name, *cells]).replace("—", "–") + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """The folder of the benchmark is the only argument."""
+    folder = Path(sys.argv[1])
+    text = (folder / "full.md").read_text(encoding="utf-8")
+    _, _, text = text.partition("\n\n")
+    # After the glance every number of pairs has a heading of its own.
+    glance = re.split(r"^### [^\n]*, (?:no pair|\d+ pairs)$", text, flags=re.MULTILINE)[0]
+    glance = glance.replace("; intervals stand in the tables below", "")
+    DOCS.write_text(
+        f"# Results\n\n{introduction(folder)}\n{glance.replace('### ', '## ').rstrip()}\n",
+        encoding="utf-8",
+    )
+    print(readme_table(glance))
+
+
+if __name__ == "__main__":
+    main()
