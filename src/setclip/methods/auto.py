@@ -41,7 +41,7 @@ from setclip.methods.closed_form import (
 from setclip.methods.pool_matching import LEAST_POOL, stages
 from setclip.methods.protocol import Options, Supervision, card, linear_model
 from setclip.methods.transport_cca import TransportCCA
-from setclip.methods.tuning import all_pairs_held_out
+from setclip.methods.tuning import all_pairs_held_out, apart
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
 
@@ -49,8 +49,8 @@ from setclip.training.journal import Journal
 FEWEST_TO_JUDGE = 2
 FEWEST_TO_FIT = 3
 # Standard errors by which a map that ignores the unpaired items must rank held-out items better
-# than those that use them. None where the pairs are no sample of the pools, at this p-value of
-# either side: see docs/method.md.
+# than those that use them, and a map from geometry better than those of the pairs. The former need
+# none where the pairs are no sample of the pools, at this p-value of either side: docs/method.md.
 LEAD, SHIFTED = 1.5, 0.025
 # Up to here maps of the features as they are stand before those of kernel features: so few pairs
 # show no bend in what encoders tell of real items, and may hide that a linear map is the truth.
@@ -68,8 +68,9 @@ class Auto(Options):
       pairs better by more than one and a half standard errors, or at all where the pairs are
       visibly no random sample of the pools.
     - Every CCA both of the features and of their kernel features.
-    - Pools alone, or spaces that share much geometry: a rotation found from the shape of the two
-      clouds. It never sees a pair, so all pairs judge it, and few of them judge well.
+    - Pools alone, or spaces that may share much geometry: a rotation found from the shape of the
+      two clouds, and CCA that goes on from it. It never sees a pair, so all pairs judge it, and few
+      of them judge well; where it ranks them at once nothing else is fitted.
 
     What was measured and decided is one paragraph in the journal, the model card and the report.
     """
@@ -254,20 +255,19 @@ class Auto(Options):
         fit = partial(solve, pools, name=self.kind, rank=going_on.rank, start=found.alignment)
         fold = all_pairs_held_out(pools, seed=seed)
         choice = judge(pools, fold, candidates, found.alignment, name=self.kind, rank=going_on.rank)
-        mean = choice.ranks.mean()
         said = (
             f"A map from the shape of the pools alone, which saw no pair, ranks the "
-            f"{pools.n_pairs} pairs at a mean log2 rank of {mean:.2f}"
+            f"{pools.n_pairs} pairs at a mean log2 rank of {choice.ranks.mean():.2f}"
         )
-        if mean < SETTLED:
+        if choice.ranks.mean() < SETTLED:
             said += ", which leaves others nothing to win: "
         else:
             fitted = self._from_pairs(pools, seed)
             told = len(fitted.ranks) > 0
-            against = fitted.ranks.mean() if told else np.log2(len(fold.x) / 2)
+            against = fitted.ranks if told else np.log2([len(fold.x) / 2])
             whose = "for the best map of the pairs" if told else "by chance"
-            said += f", against {against:.2f} {whose}: "
-            if mean >= against:
+            said += f", against {against.mean():.2f} {whose}: "
+            if not apart(choice.ranks, against, errors=LEAD):
                 return fitted.because(said + "it was not used.")
         refined = fit(choice.candidate, axes=choice.axes)
         return _Found(refined, f"{said}it was taken. {choice.sentence}", choice.ranks)
