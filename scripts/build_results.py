@@ -64,7 +64,7 @@ def readme_table(text: str) -> str:
         "| method | " + " | ".join(f"{data} {count}" for data, count in columns) + " |",
         "|---|" + "--:|" * len(columns),
     ]
-    for label in next(iter(found.values())):
+    for label in sorted(next(iter(found.values())), key=lambda label: label == "auto"):
         if label not in LEFT_OUT:
             cells = [found[f"{d}: disjoint pools"].get(label, {}).get(n, "–") for d, n in columns]
             name = f"**{label}**" if label == "auto" else label

@@ -14,12 +14,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from setclip.linear.clouds import unit_rows
+from setclip.linear.clouds import Rows, unit_rows
 from setclip.linear.maps import AffineMap, Alignment, Array
 from setclip.linear.sets import CrossSum, Solve
 
 IntArray = npt.NDArray[np.int64]
-Single = npt.NDArray[np.float32]
 
 SINKHORN_ROUNDS = 20
 LAST_SPLITS = 2
@@ -82,14 +81,14 @@ def _halves(
     return [(x[:a], y[:b]), (x[a : 2 * a], y[b : 2 * b])]
 
 
-def _matched(x: Single, y: Single, alignment: Alignment, temperature: float) -> Array:
+def _matched(x: Rows, y: Rows, alignment: Alignment, temperature: float) -> Array:
     zx, zy = _embedded(x, alignment.x), _embedded(y, alignment.y)
     plan = entropic_plan(zx @ zy.T, temperature)
     matched: Array = (x.T @ (plan @ y)).astype(np.float64)
     return matched
 
 
-def _embedded(rows: Single, into: AffineMap) -> Single:
+def _embedded(rows: Rows, into: AffineMap) -> Rows:
     z = rows @ into.weight.astype(np.float32) + into.bias.astype(np.float32)
     return unit_rows(z)
 

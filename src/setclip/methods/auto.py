@@ -23,11 +23,7 @@ from setclip.linear.kernel import SHARPNESS
 from setclip.linear.maps import Alignment
 from setclip.linear.procrustes import procrustes
 from setclip.linear.ridge import ridge
-from setclip.linear.transport_procrustes import (
-    AGREED,
-    CENTRES,
-    transport_procrustes,
-)
+from setclip.linear.transport_procrustes import AGREED, CENTRES, transport_procrustes
 from setclip.methods.blind import PENALTIES, blind_map
 from setclip.methods.closed_form import (
     Candidate,

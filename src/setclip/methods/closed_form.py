@@ -15,13 +15,7 @@ from setclip.linear.kernel import kernel_principal
 from setclip.linear.maps import AffineMap, Alignment, Array, Principal, principal
 from setclip.linear.pools import cross_from_pools
 from setclip.linear.sets import CrossSum, cross_from_sets
-from setclip.methods.tuning import (
-    Fold,
-    clearly_better,
-    log_ranks,
-    make_folds,
-    unit_means,
-)
+from setclip.methods.tuning import Fold, clearly_better, log_ranks, make_folds, unit_means
 from setclip.training.journal import Journal
 
 Covariances = Literal["pairs", "all"]
@@ -217,7 +211,7 @@ def judge(
     Args:
         pools: What principal axes come from.
         fold: Of them, with the pairs held out.
-        candidates: Settings with a transport between the pools, the safest first.
+        candidates: Settings with a transport between the pools and no kernel, the safest first.
         start: Maps of the features.
         name: Of the method, for messages.
         rank: Principal axes kept of either side.
@@ -252,7 +246,7 @@ def solve(
         rank: Principal axes kept of either side, but of linear maps of the pairs alone.
         axes: Of all data, where :func:`compare` has found them already.
         start: Maps of the features from which a transport between the pools begins, in place of
-            those of the pairs.
+            those of the pairs; of candidates without a kernel.
 
     Raises:
         ValueError: Neither pairs, nor sets, nor a start.
