@@ -13,8 +13,6 @@ import re
 import sys
 from pathlib import Path
 
-from setclip.benchmark.archive import Archive
-
 DOCS = Path(__file__).parents[1] / "docs" / "results.md"
 SHOWN = {
     "glosses": (0, 20, 100),
@@ -23,24 +21,11 @@ SHOWN = {
     "mdi-icons": (20, 100, 500),
 }
 LEFT_OUT = ("chance", "cca (pairs alone)")
-
-
-def introduction(folder: Path) -> str:
-    """What was measured and what it took."""
-    results = Archive.read(folder, "full").results()
-    fits = {
-        (r["data"], *(str(r["cell"][key]) for key in ("view", "pairs", "seed", "method")))
-        + ((r["cell"]["set_size"],) if "sets" in r["cell"]["view"] else ()): r["cost"]
-        for r in results
-    }
-    hours = sum(cost["cpu_seconds"] for cost in fits.values()) / 3600
-    return (
-        "What `setclip bench full` writes at the beginning of `runs/bench/full.md`: "
-        f"{len(results):,} cells, of which those that see the same thing share one of "
-        f"{len(fits):,} fits, {hours:.1f} hours of processor time in all. Tables with intervals, "
-        "R@1, ranks, time, memory, differences and the command of each row follow there. How "
-        "anything is measured: [benchmark.md](benchmark.md).\n"
-    )
+INTRODUCTION = (
+    "What `setclip bench full` writes at the beginning of `runs/bench/full.md`. Tables with "
+    "intervals, R@1, ranks, time, memory, differences and the command of each row follow there. "
+    "How anything is measured: [benchmark.md](benchmark.md).\n"
+)
 
 
 def tables(text: str) -> dict[str, dict[str, dict[str, str]]]:
@@ -81,7 +66,7 @@ def main() -> None:
     glance = re.split(r"^### [^\n]*, (?:no pair|\d+ pairs)$", text, flags=re.MULTILINE)[0]
     glance = glance.replace("; intervals stand in the tables below", "")
     DOCS.write_text(
-        f"# Results\n\n{introduction(folder)}\n{glance.replace('### ', '## ').rstrip()}\n",
+        f"# Results\n\n{INTRODUCTION}\n{glance.replace('### ', '## ').rstrip()}\n",
         encoding="utf-8",
     )
     print(readme_table(glance))

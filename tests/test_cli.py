@@ -121,6 +121,8 @@ def test_bench_small_end_to_end(setclip, tmp_path):
         if path.suffix != ".html":  # plotly numbers its figures at random
             assert path.read_bytes() == content
     assert (tmp_path / "b/small.html").is_file()
+    assert setclip("bench", "table", "b", "--baseline", "ridge")[0] == 0
+    assert "R@10 over ridge" in (tmp_path / "b/small.md").read_text()
 
 
 def test_bench_of_a_config_measures_its_own_pools(setclip, tmp_path):

@@ -137,12 +137,15 @@ def bench_table(
     folder: Annotated[Path, typer.Argument(help="Folder that `setclip bench` wrote.")] = Path(
         "runs/bench"
     ),
+    baseline: Annotated[
+        str, typer.Option(help="Method that differences are taken to, as tables call it.")
+    ] = "",
 ) -> None:
     """Write the tables and pages of a benchmark folder again; measures nothing."""
     from setclip.benchmark.archive import archives
 
     for archive in archives(folder):
-        _say_written(archive.write())
+        _say_written(archive.write(baseline=baseline))
 
 
 @app.command()

@@ -54,6 +54,28 @@ def test_differences_are_taken_to_the_baseline_of_the_suite(
     assert all("[" in row[5] for row in rows), rows
 
 
+def test_differences_are_taken_to_any_method_that_was_measured(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive = Archive(folder, "few", "few").with_cells(CELLS)
+    usual, asked = (archive.write(baseline=label)[0].read_text() for label in ("", "procrustes"))
+    assert "R@10 over procrustes" not in usual
+    assert "R@10 over procrustes" in asked
+    with caplog.at_level(logging.WARNING):
+        absent = archive.write(baseline="cca")[0].read_text()
+    assert "few holds no result of 'cca': measured are procrustes; ridge." in caplog.text
+    assert absent == usual
+
+
+def test_what_it_took_counts_a_shared_fit_once(folder: Path) -> None:
+    other = [
+        replace(cell, condition="overlapping") for cell in CELLS if cell.method.kind == "ridge"
+    ]
+    text = Archive(folder, "twice", "twice").with_cells([*CELLS, *other]).write()[0].read_text()
+    assert "6 cells; those that see the same thing share one of 4 fits, " in text
+    assert " s of processor time in all." in text
+
+
 def test_a_method_configured_anew_takes_the_place_of_the_old(folder: Path) -> None:
     archive = Archive(folder, "anew", "anew").with_cells(CELLS)
     changed = replace(CELLS[0], method=Ridge(penalty=2.0))

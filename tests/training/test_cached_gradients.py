@@ -27,7 +27,8 @@ from setclip.losses import clip_loss, sdd
 from setclip.training.cached_gradients import Call, accumulate, seeded
 from setclip.training.distributed import gather_rows, rank, world_size
 
-TOLERANCE = {"float64": 1e-10, "float32": 1e-6}
+# Of the largest value. Sums in another order and by other instructions differ by tens of roundings.
+TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
 
 
 @pytest.fixture(scope="module")

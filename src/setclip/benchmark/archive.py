@@ -23,6 +23,7 @@ from setclip.benchmark.rivals import against_rivals, against_twice_the_pairs
 from setclip.benchmark.runner import read_results
 from setclip.benchmark.suites import SUITES, baseline_of, command, label_of
 from setclip.benchmark.table import summarise, to_csv, to_markdown
+from setclip.benchmark.timings import spoken
 from setclip.data.atomic import write_json, write_text
 
 log = logging.getLogger(__name__)
@@ -79,11 +80,13 @@ class Archive:
         places = [each[1:] for each in self.asked]
         return [found[place] for place in places if place in found]
 
-    def write(self, fresh: Sequence[Result] = ()) -> list[Path]:
+    def write(self, fresh: Sequence[Result] = (), *, baseline: str = "") -> list[Path]:
         """Write ``<name>.md``, ``.csv`` and, with the report extra, ``.html``.
 
         Args:
             fresh: Results of the run that has just ended.
+            baseline: Label of the method that differences are taken to; by default, and where it
+                was not measured, the suite's.
 
         Returns:
             The files.
@@ -97,14 +100,24 @@ class Archive:
                 f"{self.folder} holds no finished result of {self.suite}: run "
                 f"`{command(self.suite)} --output {self.folder}` first."
             )
-        baseline = baseline_of(self.suite)
+        labels = {r["cell"]["label"] for r in results}
+        if baseline not in labels:
+            usual = baseline_of(self.suite)
+            if baseline:
+                log.warning(
+                    "%s holds no result of %r: measured are %s. Differences are to %s, as usual.",
+                    *(self.suite, baseline, "; ".join(sorted(labels)), usual),
+                )
+            baseline = usual
         rows = summarise(results, suite=self.suite, baseline=baseline)
         note, title = _note(results, len(self.asked)), self.suite
         if self.suite in SUITES:
             title = SUITES[self.suite].title
             note = " ".join(filter(None, [_limits(self.suite), note]))
-        claims = (against_rivals, against_twice_the_pairs)
-        note = " ".join(filter(None, [*(claim(results, FIRST_CHOICE) for claim in claims), note]))
+        claims = [
+            claim(results, FIRST_CHOICE) for claim in (against_rivals, against_twice_the_pairs)
+        ]
+        note = " ".join(filter(None, [self._took(results), *claims, note]))
         made_by = command(self.suite)
         files = {
             ".md": to_markdown(
@@ -128,6 +141,17 @@ class Archive:
             baseline=baseline,
         )
         return [*paths, page]
+
+    def _took(self, results: Sequence[Result]) -> str:
+        """What it took to measure these; nothing where nothing could be fitted."""
+        keys: dict[tuple[object, ...], str] = {each[1:]: each.key for each in self.asked}
+        spent = {keys[_place(r)]: r["cost"]["cpu_seconds"] for r in results if "metrics" in r}
+        if not spent:
+            return ""
+        return (
+            f"{len(results):,} cells; those that see the same thing share one of {len(spent):,} "
+            f"fits, {spoken(sum(spent.values()))} of processor time in all."
+        )
 
 
 def archives(folder: str | Path) -> list[Archive]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from setclip.benchmark.cells import Cell
 from setclip.benchmark.runner import is_measured
-from setclip.benchmark.timings import Timings
+from setclip.benchmark.timings import Timings, spoken
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -77,7 +77,7 @@ def to_rich(planned: Sequence[Planned], *, workers: int) -> Table:
 
     total = sum(each.seconds for each in planned) / workers
     unknown = sum(each.unknown for each in planned)
-    caption = f"{_spent(total)} on {workers} process{'es' if workers > 1 else ''}, fits alone"
+    caption = f"{spoken(total)} on {workers} process{'es' if workers > 1 else ''}, fits alone"
     if unknown:
         caption += f"; and {unknown} fits whose time is unknown: none like them was measured here"
     table = Table(caption=caption)
@@ -85,14 +85,7 @@ def to_rich(planned: Sequence[Planned], *, workers: int) -> Table:
         table.add_column(heading, justify="left" if heading == "method" else "right")
     for each in planned:
         counts = (each.cells, each.results, each.there, each.missing)
-        time = _spent(each.seconds) if each.missing > each.unknown else ""
+        time = spoken(each.seconds) if each.missing > each.unknown else ""
         guess = f"{each.unknown} unknown" if each.unknown else ""
         table.add_row(each.method, *map(str, counts), " + ".join(filter(None, [time, guess])))
     return table
-
-
-def _spent(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"

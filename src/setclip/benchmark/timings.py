@@ -44,6 +44,14 @@ class Timings:
         return next((value for value in found if value is not None), None)
 
 
+def spoken(seconds: float) -> str:
+    """A time for people."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
 def _keys(decisive: dict[str, Any]) -> list[tuple[str, ...]]:
     method = json.dumps(decisive["method"], sort_keys=True)
     like = (method, decisive["dataset"], decisive["view"])
