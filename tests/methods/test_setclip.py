@@ -15,15 +15,17 @@ import pytest
 import torch
 from pydantic import ValidationError
 from reference import linear as naive
+from reference.planted import rotated_clouds
 
 from setclip.data.pools import Pools, make_pools
 from setclip.data.splits import draw_pools
-from setclip.linear.transport_procrustes import TransportProcrustes, transport_procrustes
 from setclip.losses import mk_mmd
 from setclip.methods import CCA, Procrustes, Ridge, SetCLIP, make_method, set_losses, starts
 from setclip.methods import set_objective as module
+from setclip.methods.blind import BlindMap
 from setclip.methods.heads import random_towers, refined_towers, whitenings
 from setclip.methods.setclip import PAPER
+from setclip.methods.starts import StartName
 from setclip.methods.tuning import make_folds
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
@@ -308,36 +310,48 @@ def test_a_start_from_pairs_says_how_many_it_needs(start: str, folds: int, fewes
             fitted(pools(pairs, "sets"), start=start, folds=folds)
 
 
-def test_transport_starts_from_the_pools_alone_once_for_all_folds(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    seen = []
+@pytest.fixture
+def blind(monkeypatch: pytest.MonkeyPatch) -> list[Pools]:
+    """Stand in for the search of the pools; holds what it was asked to lay onto each other."""
+    asked: list[Pools] = []
 
-    def counted(x: np.ndarray, y: np.ndarray, *, seed: int) -> Any:
-        seen.append((x, y))
-        return transport_procrustes(
-            x, y, seed=seed, restarts=4, centres=(8,), candidates=2, steps=4
-        )
+    def found(data: Pools, **_: object) -> BlindMap:
+        asked.append(data)
+        return BlindMap(CCA().solve(pools(20)), agreement=0.02)
 
-    monkeypatch.setattr(starts, "transport_procrustes", counted)
+    monkeypatch.setattr(starts, "blind_map", found)
+    return asked
+
+
+def test_transport_starts_once_for_all_folds(blind: list[Pools]) -> None:
     data = pools(20)
-    _, journal = fitted(data, start="transport", folds=3)
-    ((x, y),) = seen
-    np.testing.assert_array_equal(x, data.x_pool)
-    np.testing.assert_array_equal(y, data.y_pool)
-    assert any(
-        note.startswith("Transport between the pools: mean cosine") for note in journal.notes
+    model, journal = fitted(data, start="transport", folds=3)
+    assert blind == [data]
+    assert any("start from the shape of the pools alone" in note for note in journal.notes)
+    (warning,) = model.card.warnings
+    assert warning.startswith("no shared geometry: The heads start from the shape of the pools")
+    assert "agree on 2% of the nearest neighbours, 35% are needed" in warning
+
+
+@pytest.mark.parametrize("start", ["cca", "procrustes"])
+def test_with_neither_pair_nor_set_it_starts_from_the_pools(
+    blind: list[Pools], start: StartName
+) -> None:
+    begun = fitted(pools(0), start=start, folds=3)[0]
+    assert len(blind) == 1
+    np.testing.assert_allclose(
+        begun.similarity(PLANTED.x, PLANTED.y),
+        fitted(pools(0), start="transport", steps=0)[0].similarity(PLANTED.x, PLANTED.y),
+        atol=1e-6,
     )
-    without = fitted(pools(0), start="transport", steps=0)[0]
-    assert without.dim == 6
 
 
-def test_transport_without_shared_geometry_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = TransportProcrustes(CCA().solve(pools(20)), 0.3, 0.02, ())
-    monkeypatch.setattr(starts, "transport_procrustes", lambda *a, **k: found)
-    (warning,) = fitted(pools(20), start="transport")[0].card.warnings
-    assert warning.startswith("no shared geometry: the two best starts")
-    assert "agree on 2%" in warning
+def test_the_shape_of_the_pools_is_found() -> None:
+    """Through the real search, on clouds that it can lay onto each other."""
+    made = rotated_clouds(2, d=10, x_dim=40, y_dim=40, noise=0.2, clusters=12)
+    model = SetCLIP().fit(make_pools(x_pool=made.x, y_pool=made.y))
+    assert made.recall(model.encode_x(made.x_test), model.encode_y(made.y_test)) > 0.5
+    assert model.card.warnings == []
 
 
 def test_transport_needs_pools() -> None:
@@ -346,11 +360,11 @@ def test_transport_needs_pools() -> None:
 
 
 def test_with_nothing_to_start_from_it_says_so() -> None:
-    model, _ = fitted(pools(0))
-    (warning,) = model.card.warnings
+    nothing = make_pools(x_pool=PLANTED.x[:3], y_pool=PLANTED.y[:40])
+    (warning,) = fitted(nothing)[0].card.warnings
     assert warning.startswith("nothing to start from: there are neither pairs nor sets")
-    assert "expect chance" in warning
-    assert fitted(pools(0), start="random")[0].card.warnings == []
+    assert "Expect chance" in warning
+    assert fitted(nothing, start="random")[0].card.warnings == []
 
 
 @pytest.mark.parametrize("head", ["linear", "projection"])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from setclip.data.pools import Pools
+from setclip.data.pools import Pools, make_pools
 from setclip.linear.maps import Alignment
 from setclip.linear.transport_procrustes import agreement, transport_procrustes
 from setclip.methods.closed_form import solve
@@ -43,7 +43,7 @@ def blind_map(
     rotation is gone on with, so that the ends can be compared.
 
     Args:
-        pools: Of four rows a side or more.
+        pools: Of four rows a side or more; pairs and sets are not looked at.
         penalties: Ridge penalties of the CCAs that are averaged.
         seed: Of everything drawn.
         progress: Called with a stage, the steps done in it and its steps in all.
@@ -51,6 +51,7 @@ def blind_map(
     Raises:
         ValueError: Fewer than four rows in a pool.
     """
+    pools = make_pools(x_pool=pools.x_pool, y_pool=pools.y_pool)
     found = transport_procrustes(pools.x_pool, pools.y_pool, seed=seed, progress=progress)
     going_on = TransportCCA(penalties=(penalties,))
     (candidate,) = going_on.candidates(pools, seed)

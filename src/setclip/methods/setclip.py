@@ -66,8 +66,9 @@ class SetCLIP(SetLosses):
     recipe: Recipe = "default"
     """Where the fields that are not given take their values from."""
     start: StartName = "cca"
-    """Heads from CCA or Procrustes on pairs and sets, from CCA or ridge on the pairs alone, from
-    transport between the pools, which needs neither, or random."""
+    """Heads from CCA or Procrustes on pairs and sets, or where there are neither from transport
+    between the pools; from CCA or ridge on the pairs alone; from transport in any case; or
+    random."""
     head: HeadKind = "linear"
     """Form of a random head; a closed form is linear."""
     dim: PositiveInt = 256

@@ -7,9 +7,10 @@ from typing import Literal
 
 from setclip.data.pools import Pools
 from setclip.linear.maps import Alignment
-from setclip.linear.transport_procrustes import AGREED, transport_procrustes
+from setclip.linear.transport_procrustes import AGREED
+from setclip.methods.blind import blind_map
 from setclip.methods.cca import CCA
-from setclip.methods.pool_matching import LEAST_POOL
+from setclip.methods.pool_matching import LEAST_POOL, stages
 from setclip.methods.procrustes import Procrustes
 from setclip.methods.ridge import Ridge
 from setclip.training.journal import Journal
@@ -44,11 +45,13 @@ def make_start(
     if name in FROM_PAIRS:
         _enough_pairs(name, pools.n_pairs, fewest=2 if folds == 1 else 3)
     elif pools.n_pairs < 2 and len(pools.shared_sets) < 2:
+        if _can_be_matched(pools):
+            return _transport(pools, seed, journal)
         journal.warn(
             "nothing to start from",
-            "there are neither pairs nor sets for a closed form, the heads start at random. "
-            "Unless the two feature spaces share their geometry, expect chance; if they do, "
-            "`start: transport` finds it in the pools.",
+            "there are neither pairs nor sets for a closed form, nor pools of "
+            f"{LEAST_POOL} items whose shapes could be compared: the heads start at random. Expect "
+            "chance.",
         )
         return None
     if name == "cca-pairs":
@@ -71,24 +74,29 @@ def _enough_pairs(name: str, pairs: int, *, fewest: int) -> None:
         )
 
 
+def _can_be_matched(pools: Pools) -> bool:
+    return min(len(pools.x_pool), len(pools.y_pool)) >= LEAST_POOL
+
+
 def _transport(pools: Pools, seed: int, journal: Journal) -> Start:
-    if min(len(pools.x_pool), len(pools.y_pool)) < LEAST_POOL:
+    if not _can_be_matched(pools):
         raise ValueError(
             f"`start: transport` matches the two pools and was given {len(pools.x_pool):,} x and "
             f"{len(pools.y_pool):,} y: give at least {LEAST_POOL} of each, better "
             "thousands, or use `start: cca` on pairs or sets."
         )
     # From the pools alone: a start that has seen no pair serves every fold, and it is dear.
-    found = transport_procrustes(pools.x_pool, pools.y_pool, seed=seed)
-    journal.note(
-        f"Transport between the pools: mean cosine {found.score:.2f} of unseen matched rows, "
-        f"agreement of the two best starts {found.agreement:.0%}."
+    with stages(journal) as tell:
+        found = blind_map(pools, seed=seed, progress=tell)
+    said = (
+        "The heads start from the shape of the pools alone: two searches for a common one agree on "
+        f"{found.agreement:.0%} of the nearest neighbours"
     )
+    journal.note(f"{said}.")
     if found.agreement < AGREED:
         journal.warn(
             "no shared geometry",
-            f"the two best starts of the transport agree on {found.agreement:.0%} of the matches: "
-            "the pools alone do not show the alignment. Start from pairs or sets with "
-            "`start: cca`.",
+            f"{said}, {AGREED:.0%} are needed: as far as can be told without a pair, the pools do "
+            "not show the alignment. Start from pairs or sets with `start: cca`.",
         )
     return lambda part: found.alignment
