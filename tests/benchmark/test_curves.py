@@ -43,7 +43,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder: Path = tmp_path_factory.mktemp("page")
     rows = summarise(results(), suite="emoji")
     path = curves_page(
-        rows, folder, name="emoji", title="A & B", command="run", note="Not all.", worth_of="cca"
+        rows, folder, name="emoji", title="A & B", command="run", note="Not `all`.\n\nNor ever.", worth_of="cca"
     )
     assert path == folder / "emoji.html"
     return path.read_text(encoding="utf-8")
@@ -64,7 +64,7 @@ def test_each_condition_has_quality_differences_and_cost(page: str) -> None:
     ]
     assert len(figures(page)) == 2 + 6
     assert page.count("over the best on pairs alone, paired") == 2
-    assert "Not all." in page
+    assert "<p>Not <code>all</code>.</p>\n<p>Nor ever.</p>" in page
     assert page.count("against seconds of a fit, 50 pairs") == 2
 
 

@@ -67,11 +67,26 @@ def test_with_half_the_pairs() -> None:
     means = [r["metrics"]["recall@10"] for r in results if "error" not in r]
     expected = f"{(means[0] + means[1]) / 2:.1f} and {means[4]:.1f} at 10"
     assert against_twice_the_pairs(results, "auto") == (
-        f"`auto` with p pairs, and the best on 2p pairs alone: disjoint pools (emoji) {expected}."
+        "`auto` with p pairs, and the best on 2p pairs alone, means of emoji: disjoint pools "
+        f"{expected}."
     )
     assert against_twice_the_pairs(results[2:], "auto") == ""
     sets = [result("auto", 0, 0.9, pairs=10, condition="sets")]
     mine = (means[0] + means[1]) / 4 + sets[0]["metrics"]["recall@10"] / 2
     assert against_twice_the_pairs([*results, *sets], "auto").endswith(
-        f"; all conditions (emoji) {mine:.1f} and {means[4]:.1f} at 10."
+        f"; all conditions {mine:.1f} and {means[4]:.1f} at 10."
     )
+
+
+def test_means_at_several_numbers_of_pairs_are_of_the_same_data() -> None:
+    results = [
+        *(result("auto", 0, 0.6, pairs=p) for p in (10, 20)),
+        *(result("ridge", 0, 0.3, pairs=p, view="pairs") for p in (20, 40)),
+    ]
+    once = [
+        result("auto", 0, 1.0, pairs=10, dataset="glosses"),
+        result("ridge", 0, 1.0, pairs=20, view="pairs", dataset="glosses"),
+    ]
+    text = against_twice_the_pairs(results, "auto")
+    assert "means of emoji: " in text
+    assert against_twice_the_pairs([*results, *once], "auto") == text

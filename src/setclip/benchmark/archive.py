@@ -117,7 +117,7 @@ class Archive:
         claims = [
             claim(results, FIRST_CHOICE) for claim in (against_rivals, against_twice_the_pairs)
         ]
-        note = " ".join(filter(None, [self._took(results), *claims, note]))
+        note = "\n\n".join(filter(None, [self._took(results), *claims, note]))
         made_by = command(self.suite)
         files = {
             ".md": to_markdown(

@@ -81,7 +81,7 @@ def curves_page(
         name: Of the file.
         title: Heading of the page.
         command: What makes the benchmark again.
-        note: What else to say at the top.
+        note: What else to say at the top, in paragraphs.
         baseline: Label of the method that the differences of the tables were taken to.
         worth_of: Label of the method whose gain from unpaired data is told in pairs; by default
             `auto`, or the best one that uses unpaired data.
@@ -110,7 +110,7 @@ def curves_page(
         command=command,
         legend=[(name, look.colour, SIGNS[look.symbol]) for name, look in looks.items()],
         script=Markup(get_plotlyjs()),
-        note=note,
+        note=note.split("\n\n") if note else (),
         worth=_worth(rows, worth_of or chosen_method(rows)),
         panels=[_panel(blocks, looks, baseline) for blocks in _conditions(rows)],
         headings=headings(baseline),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from statistics import mean
 from typing import NamedTuple
@@ -90,12 +91,38 @@ def against_twice_the_pairs(results: Sequence[Result], method: str) -> str:
     """What a method reaches with half of the pairs that methods of the pairs alone get, in words.
 
     R@10 of the method at p pairs and of the best method that saw 2p pairs alone, both averaged over
-    the data sets for which there are both.
+    data sets: those for which there are both at the most numbers of pairs, everywhere the same.
 
     Returns:
         A sentence, empty where nothing was measured at p and 2p pairs.
     """
-    ours: dict[tuple[str, int], dict[str, float]] = {}
+    found = _half_and_twice(results, method)
+    places = Counter(data for at in found.values() for both in at.values() for data in both)
+    if not places:
+        return ""
+    names = [data for data, count in places.items() if count == max(places.values())]
+    means = {
+        kind: {p: _means([both[d] for d in names]) for p, both in at.items() if {*names} <= {*both}}
+        for kind, at in found.items()
+    }
+    if len(means) > 1:
+        common = [p for p in next(iter(means.values())) if all(p in at for at in means.values())]
+        means["all conditions"] = {p: _means([at[p] for at in means.values()]) for p in common}
+    listed = [
+        f"{kind} "
+        + ", ".join(f"{mine:.1f} and {twice:.1f} at {p}" for p, (mine, twice) in at.items())
+        for kind, at in means.items()
+        if at
+    ]
+    said = f"`{method}` with p pairs, and the best on 2p pairs alone, means of {', '.join(names)}"
+    return f"{said}: {'; '.join(listed)}." if listed else ""
+
+
+def _half_and_twice(
+    results: Sequence[Result], method: str
+) -> dict[str, dict[int, dict[str, tuple[float, float]]]]:
+    """By condition, number of pairs and data: R@10 of the method, and of the best on twice them."""
+    ours: dict[str, dict[int, dict[str, float]]] = {}
     alone: dict[tuple[str, int], float] = {}
     for block, methods in results_by_block(results).items():
         if block.pairs == ALL:
@@ -106,28 +133,24 @@ def against_twice_the_pairs(results: Sequence[Result], method: str) -> str:
             if reached is None:
                 continue
             if label == method:
-                ours.setdefault((block.kind, pairs), {})[data] = reached
+                ours.setdefault(block.kind, {}).setdefault(pairs, {})[data] = reached
             elif _alone(results_of):
                 alone[data, pairs] = max(reached, alone.get((data, pairs), 0.0))
-    said: dict[tuple[str, str], list[str]] = {}
-    everywhere: dict[tuple[str, int], list[tuple[float, float]]] = {}
-    for (kind, pairs), by_data in sorted(ours.items(), key=lambda each: each[0][1]):
-        both = [data for data in by_data if pairs and (data, 2 * pairs) in alone]
-        if both:
-            names = ", ".join(both)
-            means = mean(by_data[d] for d in both), mean(alone[d, 2 * pairs] for d in both)
-            said.setdefault((kind, names), []).append(_against(*means, pairs))
-            everywhere.setdefault((names, pairs), []).append(means)
-    for (names, pairs), found in everywhere.items():
-        if len(found) > 1:
-            means = mean(mine for mine, _ in found), mean(theirs for _, theirs in found)
-            said.setdefault(("all conditions", names), []).append(_against(*means, pairs))
-    listed = "; ".join(f"{kind} ({data}) {', '.join(at)}" for (kind, data), at in said.items())
-    return f"`{method}` with p pairs, and the best on 2p pairs alone: {listed}." if said else ""
+    return {
+        kind: {
+            pairs: {
+                d: (r, alone[d, 2 * pairs]) for d, r in at[pairs].items() if (d, 2 * pairs) in alone
+            }
+            for pairs in sorted(at)
+            if pairs
+        }
+        for kind, at in ours.items()
+    }
 
 
-def _against(mine: float, theirs: float, pairs: int) -> str:
-    return f"{mine:.1f} and {theirs:.1f} at {pairs}"
+def _means(several: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    mine, theirs = zip(*several, strict=True)
+    return mean(mine), mean(theirs)
 
 
 def _mean(results: Sequence[Result]) -> float | None:
