@@ -43,7 +43,13 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder: Path = tmp_path_factory.mktemp("page")
     rows = summarise(results(), suite="emoji")
     path = curves_page(
-        rows, folder, name="emoji", title="A & B", command="run", note="Not `all`.\n\nNor ever.", worth_of="cca"
+        rows,
+        folder,
+        name="emoji",
+        title="A & B",
+        command="run",
+        note="Not `all`.\n\nNor ever.",
+        worth_of="cca",
     )
     assert path == folder / "emoji.html"
     return path.read_text(encoding="utf-8")
