@@ -76,7 +76,7 @@ def test_a_clean_table_has_counts_and_advice_only(tmp_path):
     assert (counts.uneven_sets, counts.strays) == (0, 0)
     text = printed(result)
     assert "2 sets, half of them up to 2 items a side" in text
-    assert "With 8 pairs and 2 sets, start with method cca, which learns from both" in text
+    assert "With 8 pairs and 2 sets, start with method auto, which learns from both" in text
     assert "The test has about 2 pairs: a score comes with ± 69 points" in text
 
 
@@ -349,9 +349,12 @@ def test_sets_of_which_none_is_shared_are_a_warning():
     assert [f.severity for f in supervision_findings(counts)] == ["warning"]
 
 
-def told(method: str, *compare: str, pairs: int = 0, sets: int = 0) -> list[tuple[str, str]]:
+def told(
+    method: str, *compare: str, pairs: int = 0, sets: int = 0, pool: int = 0
+) -> list[tuple[str, str]]:
     config = parse_config({"data": {"kind": "bundled"}, "method": method, "compare": list(compare)})
-    counts = count_supervision(pairs, np.arange(sets), np.arange(sets), test_pairs=9)
+    ids = np.concatenate([np.arange(sets), np.full(pool, -1)])
+    counts = count_supervision(pairs, ids, ids, test_pairs=9)
     found = method_findings(config.method, config.compare, counts)
     return [(f.severity, f.message) for f in found]
 
@@ -365,7 +368,20 @@ def test_a_method_without_anything_to_learn_from():
     ]
     assert told("clip", sets=4) == [("error", f"method clip {nothing}")]
     assert told("setclip") == [
-        ("warning", "method setclip learns from pairs or sets, and there are none.")
+        ("error", "method setclip learns from pairs or sets or two pools, and there are none.")
+    ]
+
+
+def test_two_pools_are_enough_for_methods_that_compare_their_shapes():
+    shape = ("auto", "setclip", "transport-procrustes", "wasserstein-procrustes", "mini-vec2vec")
+    assert told(*shape, pool=9) == []
+    assert told("auto", "cca", "s-clip", pool=9) == [
+        ("warning", "method cca learns from pairs or sets, and there are none."),
+        ("warning", "method s-clip learns from pairs, and there are none."),
+    ]
+    assert told("sotalign", pool=9)[0][0] == "error"
+    assert told("auto", "mini-vec2vec", pairs=9) == [
+        ("warning", "method mini-vec2vec learns from two pools, and there are none.")
     ]
 
 
@@ -388,9 +404,9 @@ def test_the_remedy_names_methods_that_can():
     ("pairs", "x_sets", "y_sets", "test_pairs", "expected"),
     [
         (0, [-1] * 9, [-1] * 9, 0, ["only two piles", "a set column", "No pair is held out"]),
-        (0, [0, 1], [0, 1], 500, ["no pair, but 2 sets: method cca"]),
+        (0, [0, 1], [0, 1], 500, ["no pair, but 2 sets: method auto"]),
         (0, [0] * 99, [0] * 99, 500, ["no pair, but 1 sets", "sets are large (99 items a side)"]),
-        (50, [-1], [-1], 120, ["With 50 pairs, start with method cca", "a set column"]),
+        (50, [-1], [-1], 120, ["With 50 pairs, start with method auto", "a set column"]),
         (50, [0], [0], 49, ["With 50 pairs and 1 sets", "about 49 pairs: a score comes with ± 14"]),
         (500, [-1], [-1], 500, ["500 pairs are enough to train heads"]),
     ],

@@ -76,7 +76,9 @@ def test_shift_is_found_and_its_absence_too():
     assert shift(x[:19], x) is None
 
 
-CURVE = MeasuredCurve("s", 0.4, 3000, 900, (10, 20, 40, 80), (10, 20, 40, 60), (40, 50, 62, 62))
+CURVE = MeasuredCurve(
+    "s", 0.4, 3000, 900, (10, 20, 40, 80), (10, 20, 40, 60), (40, 50, 62, 62), 37.0
+)
 
 
 def test_what_pools_are_worth_is_read_off_the_curve_of_pairs_alone():
@@ -84,7 +86,7 @@ def test_what_pools_are_worth_is_read_off_the_curve_of_pairs_alone():
     assert CURVE.worth_of_pools(40) == float("inf")
     assert CURVE.worth_of_pools(5) is None
     assert CURVE.worth_of_pools(81) is None
-    equal = MeasuredCurve("s", 0.4, 3, 9, (10, 20), (30, 20), (30, 30))
+    equal = MeasuredCurve("s", 0.4, 3, 9, (10, 20), (30, 20), (30, 30), 9.0)
     assert equal.worth_of_pools(10) == pytest.approx(0, abs=1e-6)
     # From 40 % at 10 pairs to 50 % at 20.
     assert CURVE.slope(10) == pytest.approx(np.log(60 / 40) / np.log(2))
@@ -153,7 +155,15 @@ def test_deep_tells_what_the_map_cost_and_whether_to_believe_it(monkeypatch):
 
 @pytest.mark.parametrize(
     ("pairs", "said"),
-    [(10, "about 30 pairs"), (40, "more pairs than were measured"), (5000, "was not measured")],
+    [
+        (
+            0,
+            "method auto found 37.0 % of the partners among the first ten of 900 from pools of 3,000",
+        ),
+        (10, "about 30 pairs"),
+        (40, "more pairs than were measured"),
+        (5000, "was not measured"),
+    ],
 )
 def test_pools_are_weighed_by_the_nearest_suite(monkeypatch, pairs, said):
     x, _ = planted(300)

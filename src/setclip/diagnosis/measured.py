@@ -25,6 +25,7 @@ class MeasuredCurve:
         pairs: Numbers of known pairs, ascending.
         pairs_only: R@10 of the best method that ignores the pools, in percent, by `pairs`.
         with_pools: R@10 of `auto`, which sees the pools.
+        without_pairs: R@10 of `auto` from the pools and no pair.
     """
 
     suite: str
@@ -34,6 +35,7 @@ class MeasuredCurve:
     pairs: tuple[int, ...]
     pairs_only: tuple[float, ...]
     with_pools: tuple[float, ...]
+    without_pairs: float
 
     def worth_of_pools(self, pairs: int) -> float | None:
         """Pairs that the pools replaced at `pairs` pairs; None outside of what was measured.

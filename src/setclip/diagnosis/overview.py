@@ -191,20 +191,25 @@ def _on_more(found: Diagnosis) -> str:
     if shared is None or found.alignability.level == "unknown":
         return "What unpaired data is worth here is not known: shared geometry could not be told."
     curve = nearest_curve(shared)
-    worth = None if curve is None else curve.worth_of_pools(max(found.pairs, 1))
-    if curve is None or worth is None:
+    worth = curve.worth_of_pools(found.pairs) if curve and found.pairs else None
+    if curve is None or (found.pairs and worth is None):
         scales = [f"{c.suite} at {c.shared:.2f}" for c in measured_curves()]
         where = f"{found.pairs:,} pairs with shared geometry {shared:.2f}"
         return (
             f"What unpaired data is worth at {where} was not measured: the suites are "
             f"{', '.join(scales)}, each taken for data within {NEAR} of it."
         )
+    like = f"On {curve.suite}, where as much geometry is shared ({curve.shared:.2f}),"
+    if worth is None:
+        return (
+            f"{like} method auto found {curve.without_pairs:.1f} % of the partners among the first "
+            f"ten of {curve.gallery:,} from pools of {curve.pool:,} items a side, without a pair."
+        )
     replaced = "more pairs than were measured" if np.isinf(worth) else f"about {worth:.0f} pairs"
     verdict = "more" if worth < MORE else "less"
     return (
-        f"On {curve.suite}, where as much geometry is shared ({curve.shared:.2f}), pools of "
-        f"{curve.pool:,} items a side replaced {replaced} at {found.pairs:,} pairs: expect {MORE} "
-        f"more pairs to be worth {verdict} than so many more unpaired items."
+        f"{like} pools of {curve.pool:,} items a side replaced {replaced} at {found.pairs:,} "
+        f"pairs: expect {MORE} more pairs to be worth {verdict} than so many more unpaired items."
     )
 
 

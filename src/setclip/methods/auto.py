@@ -72,6 +72,7 @@ class Auto(Options):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "sets", "pools"})
+    from_pools: ClassVar[bool] = True
 
     kind: Literal["auto"] = "auto"
     budget: PositiveFloat = 180.0

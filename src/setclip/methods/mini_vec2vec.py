@@ -22,6 +22,7 @@ class MiniVec2Vec(Options):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pools"})
+    from_pools: ClassVar[bool] = True
 
     kind: Literal["mini-vec2vec"] = "mini-vec2vec"
     restarts: PositiveInt = 30

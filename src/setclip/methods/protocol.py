@@ -21,9 +21,11 @@ class Method(Protocol):
 
     Attributes:
         uses: Kinds of supervision it learns from; the others it is not shown.
+        from_pools: Whether two pools are enough to learn from, with neither pair nor set.
     """
 
     uses: ClassVar[frozenset[Supervision]]
+    from_pools: ClassVar[bool]
 
     def fit(self, pools: Pools, *, seed: int = 0, journal: Journal | None = None) -> AlignedModel:
         """Align the pools.
@@ -60,6 +62,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     paper: ClassVar[Mapping[str, Any]] = {}
+    from_pools: ClassVar[bool] = False
     how_alone: ClassVar[frozenset[str]] = frozenset()
 
     def decisive(self) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class SetCLIP(SetLosses):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "sets", "pools"})
+    from_pools: ClassVar[bool] = True
     paper: ClassVar[Mapping[str, Any]] = PAPER
 
     kind: Literal["setclip", "gentle-clip"] = "setclip"

@@ -28,6 +28,7 @@ class TransportProcrustes(Options):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "pools"})
+    from_pools: ClassVar[bool] = True
 
     kind: Literal["transport-procrustes"] = "transport-procrustes"
     start: PoolStart = "geometric"

@@ -31,6 +31,7 @@ class WassersteinProcrustes(Options):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "pools"})
+    from_pools: ClassVar[bool] = True
     paper: ClassVar[Mapping[str, Any]] = PAPER
 
     kind: Literal["wasserstein-procrustes"] = "wasserstein-procrustes"
