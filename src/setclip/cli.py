@@ -295,7 +295,7 @@ def check(
         bool, typer.Option(help="Encode some pairs to measure shared geometry.")
     ] = True,
     deep: Annotated[
-        bool, typer.Option(help="Also try a map without pairs on ready features; minutes.")
+        bool, typer.Option(help="Also try a map without pairs, from the pools alone; minutes.")
     ] = False,
 ) -> None:
     """Read everything, train nothing: bad files, duplicates, leaks, counts, shared geometry."""

@@ -18,6 +18,10 @@ from setclip.data.check.features import (
     near_duplicates,
 )
 from setclip.data.check.findings import count_supervision
+from setclip.data.pools import Pools
+from setclip.diagnosis import overview
+from setclip.linear.maps import AffineMap, Alignment
+from setclip.methods.blind import BlindMap
 from setclip.modalities import BadItemError
 
 Image = pytest.importorskip("PIL.Image")
@@ -30,7 +34,9 @@ def picture(path: Path, value: int = 0) -> str:
     return path.name
 
 
-def check_table(folder: Path, table: str, *, features: bool = False, **fields: object):
+def check_table(
+    folder: Path, table: str, *, features: bool = False, deep: bool = False, **fields: object
+):
     path = folder / "m.csv"
     path.write_text(table, encoding="utf-8")
     data = {
@@ -40,7 +46,7 @@ def check_table(folder: Path, table: str, *, features: bool = False, **fields: o
         "y": {"column": "caption", "modality": "text"},
         **fields,
     }
-    return check(parse_config({"data": data, "method": "cca"}), features=features)
+    return check(parse_config({"data": data, "method": "cca"}), features=features, deep=deep)
 
 
 def check_arrays(folder: Path, **arrays: np.ndarray) -> CheckResult:
@@ -235,6 +241,31 @@ def test_only_a_sample_of_many_pairs_is_encoded(tmp_path, monkeypatch):
     rows = "".join(f"{name},caption {i}\n" for i in range(20))
     check_table(tmp_path, f"image,caption\n{rows}", features=True)
     assert seen == [12, 12]
+
+
+def test_a_map_without_pairs_is_tried_on_a_sample_of_the_pools(tmp_path, monkeypatch):
+    monkeypatch.setattr(check_module, "_encode", planted)
+    monkeypatch.setattr(check_module, "ENCODED_POOL", 6)
+    shown = []
+
+    def blind(pools: Pools, *, seed: int) -> BlindMap:
+        shown.append((len(pools.x_pool), len(pools.y_pool)))
+        identity = AffineMap(np.eye(8), np.zeros(8))
+        return BlindMap(Alignment(identity, identity), agreement=0.03)
+
+    monkeypatch.setattr(overview, "blind_map", blind)
+    pictures = [picture(tmp_path / f"{i}.png", i) for i in range(10)]
+    rows = "".join(f"{name},\n,caption {i}\n" for i, name in enumerate(pictures))
+    table = f"image,caption\n{rows}"
+    assert "`setclip check --deep`; minutes) shows it" in printed(
+        check_table(tmp_path, table, features=True)
+    )
+    assert shown == []
+    text = printed(check_table(tmp_path, table, features=True, deep=True))
+    assert shown == [(6, 6)]
+    assert "Zero pairs cannot work here, as far as can be told without one: two maps" in text
+    few = check_table(tmp_path, f"image,caption\n{pictures[0]},\n", features=True, deep=True)
+    assert found(few, "No map without pairs was tried: it needs 4 unpaired items a side").message
 
 
 def test_a_missing_extra_costs_the_measure_not_the_check(tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ from setclip.data.check.items import bad_item_findings, item_findings, read_cont
 from setclip.data.datasets import Dataset, load_dataset
 from setclip.data.feature_files import FeatureFiles, read_feature_files
 from setclip.data.manifest import Manifest
-from setclip.data.pools import NO_SET, FloatArray, Pools, make_pools
+from setclip.data.pools import NO_SET, FloatArray, IntArray, Pools, make_pools
 from setclip.data.splits import PoolRows, draw_rows_of_pools
 from setclip.data.tables import ManifestError
 from setclip.diagnosis import Diagnosis, diagnose_pools
@@ -34,11 +34,15 @@ from setclip.encoders import open_encoder
 from setclip.encoders.hub import WeightsUnavailableError
 from setclip.encoders.options import EncoderOptions
 from setclip.evaluation.alignability import FEWEST_PAIRS, Alignability, alignability
+from setclip.methods.pool_matching import LEAST_POOL
 
 __all__ = ["CheckResult", "Finding", "Supervision", "check"]
 
 ENCODED_PAIRS = 1_000
 """Pairs encoded to measure alignability: enough for an interval of a few points."""
+
+ENCODED_POOL = 4_000
+"""Unpaired items a side encoded to compare shapes: as many as the search of a map looks at."""
 
 
 def check(
@@ -50,8 +54,8 @@ def check(
         config: A valid config.
         features: Also encode up to 1,000 pairs of raw items to measure shared geometry. What is
             encoded is cached, so that the run itself need not encode it again.
-        deep: Also fit a map without any pair, where the features of both pools are at hand, and
-            say whether it can be believed; minutes.
+        deep: Also fit a map without any pair, for which up to 4,000 unpaired items a side are
+            encoded, and say whether it can be believed; minutes.
         progress: Show progress bars.
 
     Returns:
@@ -62,7 +66,7 @@ def check(
     if isinstance(data, ArraysData):
         return _check_arrays(config, data, deep=deep)
     if isinstance(data, ManifestData | LayoutData):
-        return _check_manifest(config, data, features=features, progress=progress)
+        return _check_manifest(config, data, features=features, deep=deep, progress=progress)
     return _check_bundled(config, data, features=features, deep=deep, progress=progress)
 
 
@@ -82,7 +86,7 @@ def _check_arrays(config: RunConfig, data: ArraysData, *, deep: bool) -> CheckRe
     )
     return CheckResult(
         source,
-        by_severity([*findings, *unmeasured, *_count_findings(config, supervision)]),
+        by_severity([*findings, *unmeasured, *_count_findings(config, supervision, deep=deep)]),
         supervision,
         shared,
         advise(supervision),
@@ -108,7 +112,12 @@ def _array_findings(files: FeatureFiles) -> list[Finding]:
 
 
 def _check_manifest(
-    config: RunConfig, data: ManifestData | LayoutData, *, features: bool, progress: bool
+    config: RunConfig,
+    data: ManifestData | LayoutData,
+    *,
+    features: bool,
+    deep: bool,
+    progress: bool,
 ) -> CheckResult:
     try:
         manifest, contents = read_contents(data.read(seed=config.seed), progress=progress)
@@ -117,12 +126,12 @@ def _check_manifest(
     findings = bad_item_findings(manifest, data.bad_limit)
     findings += item_findings(manifest, contents)
     supervision = _manifest_supervision(manifest, data)
-    findings += _count_findings(config, supervision)
+    findings += _count_findings(config, supervision, deep=deep)
     shared = None
     diagnosis = None
     if features:
         shared, diagnosis, unmeasured = _measure(
-            config, manifest, data.near_duplicate, progress=progress
+            config, manifest, data.near_duplicate, deep=deep, progress=progress
         )
         findings += unmeasured
     return CheckResult(
@@ -149,28 +158,36 @@ def _manifest_supervision(manifest: Manifest, data: ManifestData | LayoutData) -
 
 
 def _measure(
-    config: RunConfig, manifest: Manifest, threshold: float, *, progress: bool
+    config: RunConfig, manifest: Manifest, threshold: float, *, deep: bool, progress: bool
 ) -> tuple[Alignability | None, Diagnosis | None, list[Finding]]:
-    """Encode some pairs: shared geometry, recall to expect, near-duplicates, leaks."""
-    rows = manifest.pairs
-    if len(rows) > ENCODED_PAIRS:
-        sample = np.random.default_rng(config.seed).choice(rows, ENCODED_PAIRS, replace=False)
-        rows = np.sort(sample)
+    """Encode some pairs: shared geometry, recall to expect, near-duplicates, leaks.
+
+    If `deep`, some of the pools as well.
+    """
+    rows = _sample(manifest.pairs, ENCODED_PAIRS, config.seed)
+    test = np.zeros(len(manifest), dtype=bool) if manifest.test is None else manifest.test
+    x_only, y_only = (
+        _sample(side[~test[side]], ENCODED_POOL, config.seed)
+        for side in (manifest.x_only, manifest.y_only)
+    )
     options = config.encoder_options
     try:
         x = _encode(options["x"], manifest.x_at(rows), progress=progress)
         y = _encode(options["y"], manifest.y_at(rows), progress=progress)
+        x_pool, y_pool = x[:0], y[:0]
+        if deep:
+            x_pool = _encode(options["x"], manifest.x_at(x_only), progress=progress)
+            y_pool = _encode(options["y"], manifest.y_at(y_only), progress=progress)
     except (ImportError, WeightsUnavailableError) as error:
         return None, None, [Finding("note", f"Alignability was not measured: {error}.")]
     # Whatever an encoder refuses, beyond what reading the items has found, is NaN here.
     usable = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
     x, y, rows = x[usable], y[usable], rows[usable]
     shared, findings = _alignability(x, y)
-    # Of the pools nothing was encoded; pairs alone show shared geometry and the learning curve.
-    test = np.zeros(len(rows), dtype=bool) if manifest.test is None else manifest.test[rows]
-    diagnosis = None
-    if (~test).any():
-        diagnosis = _diagnosis(make_pools(x[~test], y[~test]), shared, False, config.seed)
+    test = test[rows]
+    x_pool, y_pool = (pool[np.isfinite(pool).all(axis=1)] for pool in (x_pool, y_pool))
+    pools = make_pools(x[~test], y[~test], x_pool=x_pool, y_pool=y_pool)
+    diagnosis = _diagnosis(pools, shared, deep, config.seed)
     if manifest.test is None:
         return shared, diagnosis, findings + grouping_findings(x, y, threshold=threshold)
     for side, values in ((manifest.columns.x, x), (manifest.columns.y, y)):
@@ -190,7 +207,7 @@ def _check_bundled(
         message = f"data.pairs is {data.pairs:,}, but about {train:,} items are left to train on."
         return CheckResult(data.name, [Finding("error", message, "Give fewer pairs.")])
     supervision = _bundled_supervision(data, dataset, train)
-    shared, diagnosis, findings = None, None, _count_findings(config, supervision)
+    shared, diagnosis, findings = None, None, _count_findings(config, supervision, deep=deep)
     if features:
         try:
             x, y = dataset.features(progress=progress)
@@ -233,6 +250,7 @@ def _diagnosis(
 ) -> Diagnosis | None:
     if shared is None:
         return None
+    deep = deep and min(len(pools.x_pool), len(pools.y_pool)) >= LEAST_POOL
     try:
         return diagnose_pools(pools, shared, deep=deep, seed=seed)
     except ValueError:  # a side without variance, which the findings name
@@ -266,8 +284,22 @@ def _alignability(x: FloatArray, y: FloatArray) -> tuple[Alignability | None, li
         return None, [Finding("note", f"Alignability was not measured: {error}")]
 
 
-def _count_findings(config: RunConfig, counts: Supervision) -> list[Finding]:
-    return supervision_findings(counts) + method_findings(config.method, config.compare, counts)
+def _sample(rows: IntArray, most: int, seed: int) -> IntArray:
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+
+
+def _count_findings(config: RunConfig, counts: Supervision, *, deep: bool) -> list[Finding]:
+    findings = supervision_findings(counts)
+    findings += method_findings(config.method, config.compare, counts)
+    if deep and min(counts.x_pool, counts.y_pool) < LEAST_POOL:
+        message = (
+            f"No map without pairs was tried: it needs {LEAST_POOL} unpaired items a side, and "
+            f"there are {counts.x_pool} x and {counts.y_pool} y."
+        )
+        findings.append(Finding("note", message))
+    return findings
 
 
 def _as_finding(error: Exception) -> Finding:
