@@ -12,7 +12,7 @@ from setclip.benchmark import cells_of
 from setclip.benchmark.cells import ALL
 from setclip.benchmark.own import FEWEST, own_data, own_suite
 from setclip.config import RunConfig, parse_config
-from setclip.methods import CLIP
+from setclip.methods import CLIP, Auto
 
 
 def config(folder: Path, *, pools: bool = True, pairs: int = 60) -> RunConfig:
@@ -42,11 +42,22 @@ def test_the_suite_goes_as_far_as_the_pairs_and_holds_the_method_of_the_config(
     assert {c.pairs for c in cells} == {0, 5, 10, 20, 45}
     assert {c.condition for c in cells} == {"own"}
     methods = {c.name: c.method for c in cells}
-    assert {"cca", "cca (pairs alone)", "clip"} < methods.keys()
+    assert {"cca", "cca (pairs alone)", "kernel cca (pairs alone)", "clip"} < methods.keys()
     assert methods["clip (config)"] == CLIP(steps=7)
     assert {c.name for c in cells_of(suite, methods=["config"], seeds=1) if c.pairs != ALL} == {
         "clip (config)"
     }
+
+
+def test_a_method_that_is_there_already_has_one_row(tmp_path: Path) -> None:
+    made = config(tmp_path)
+    data = own_data(made, name="mine.yaml", progress=False)
+    for method in (Auto(), CLIP()):
+        suite = own_suite(made.model_copy(update={"method": method}), data, name="mine.yaml")
+        names = {cell.name for cell in cells_of(suite, seeds=1)}
+        assert not any("(config)" in name for name in names)
+        (asked,) = {c.name for c in cells_of(suite, methods=["config"], seeds=1) if c.pairs != ALL}
+        assert asked == f"{method.kind} (config)"
 
 
 def test_without_pools_the_hidden_pairs_make_them(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_a_plan_counts_shared_results_once_and_says_what_it_cannot_know(tmp_path
     first, second, ridge = plan(cells, tmp_path)
     assert (first.cells, first.results, first.there, first.missing) == (4, 4, 1, 3)
     assert (first.seconds, first.unknown) == (pytest.approx(9.0), 0)
-    assert (second.there, second.seconds) == (4, 0.0)
+    assert (second.cells, second.results, second.there, second.seconds) == (4, 0, 0, 0.0)
     assert (ridge.cells, ridge.results, ridge.missing, ridge.unknown) == (2, 1, 1, 1)
     console = Console(width=120, record=True, quiet=False, file=(tmp_path / "out").open("w"))
     console.print(to_rich([first, second, ridge], workers=2))

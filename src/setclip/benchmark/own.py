@@ -6,11 +6,10 @@ import numpy as np
 
 from setclip.benchmark.cells import TEST_FRACTION, BenchmarkMethod, Condition
 from setclip.benchmark.data import BenchmarkData
-from setclip.benchmark.suites import OF_CONFIG, PAIRS, Setting, Suite
+from setclip.benchmark.suites import OF_CONFIG, PAIRS, Setting, Suite, named_method
 from setclip.config import ManifestData, RunConfig
 from setclip.data.material import load_material
 from setclip.data.splits import near_duplicate_groups
-from setclip.methods import METHODS
 
 FEWEST = 20
 """Known pairs below which a quarter of them measures nothing."""
@@ -59,8 +58,8 @@ def own_data(config: RunConfig, *, name: str, progress: bool = True) -> Benchmar
 def own_suite(config: RunConfig, data: BenchmarkData, *, name: str) -> Suite:
     """The usual numbers of pairs as far as the known ones reach, on the config's own pools.
 
-    Its methods are `cca`, the same on the pairs alone, `clip`, `auto`, and `config`, the method
-    that the config names.
+    Its methods are `cca`, the same and `kernel cca` on the pairs alone, `clip`, `auto`, and
+    `config`, the method that the config names, unless it is one of these.
 
     Args:
         config: The run's.
@@ -71,11 +70,12 @@ def own_suite(config: RunConfig, data: BenchmarkData, *, name: str) -> Suite:
     assert isinstance(method, BenchmarkMethod)
     most = int((1 - TEST_FRACTION) * len(data.x))
     condition: Condition = "disjoint" if data.own is None else "own"
-    usual = ("cca", "cca-pairs", "clip", *(m for m in ("auto",) if m in METHODS))
+    usual = ("cca", "cca-pairs", "kernel-cca-pairs", "clip", "auto")
+    own = () if method in (named_method(name)[1] for name in usual) else ("config",)
     return Suite(
         f"The methods on the data of {name}",
         (name,),
         tuple(Setting(condition, p) for p in (*(p for p in PAIRS if p < most), most)),
-        (*usual, "config"),
+        (*usual, *own),
         known={"config": (method.kind + OF_CONFIG, method)},
     )

@@ -22,7 +22,8 @@ class Planned:
     Attributes:
         method: Label.
         cells: Cells that were asked for.
-        results: Results that they need; cells that see the same thing share one.
+        results: Results that they need and no method before needs: cells that see the same thing
+            share one.
         there: Results that are there.
         unknown: Results that are missing and whose time nothing recorded tells.
         seconds: Of the other missing ones, on one core: the sum of the medians of what like cells
@@ -55,13 +56,9 @@ def plan(cells: Sequence[Cell], directory: str | Path) -> list[Planned]:
         methods.setdefault(cell.name, []).append(cell)
     planned, counted = [], set[str]()
     for label, own in methods.items():
-        wanted = {cell.key: cell for cell in own}
         # What two labels share is measured once, for the first of them.
-        missing = [
-            cell
-            for key, cell in wanted.items()
-            if key not in counted and not is_measured(cell, folder)
-        ]
+        wanted = {cell.key: cell for cell in own if cell.key not in counted}
+        missing = [cell for cell in wanted.values() if not is_measured(cell, folder)]
         counted |= wanted.keys()
         times = [timings.seconds(cell) for cell in missing]
         known = [seconds for seconds in times if seconds is not None]
