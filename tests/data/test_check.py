@@ -410,7 +410,8 @@ def test_two_pools_are_enough_for_methods_that_compare_their_shapes():
         ("warning", "method cca learns from pairs or sets, and there are none."),
         ("warning", "method s-clip learns from pairs, and there are none."),
     ]
-    assert told("sotalign", pool=9)[0][0] == "error"
+    assert [told(method, pool=9)[0][0] for method in ("sotalign", "clip-towers")] == ["error"] * 2
+    assert told("towers", pool=9) == []
     assert told("auto", "mini-vec2vec", pairs=9) == [
         ("warning", "method mini-vec2vec learns from two pools, and there are none.")
     ]

@@ -144,6 +144,7 @@ class Towers(TowerSettings, SetLosses):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "sets", "pools"})
+    from_pools: ClassVar[bool] = True
     paper: ClassVar[Mapping[str, Any]] = PAPER
 
     kind: Literal["towers"] = "towers"
