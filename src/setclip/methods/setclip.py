@@ -55,8 +55,9 @@ class SetCLIP(SetLosses):
     """Set-CLIP on frozen features, from pairs, sets and pools, with zero of any of them.
 
     `recipe: paper` is the published form: random projection heads, published weights, a fixed
-    number of steps. The default recipe starts from the best closed form, refines it, and stops
-    where held-out pairs and sets say; it is never far below its start.
+    number of steps. The default recipe starts from the best closed form, or without pairs and sets
+    from the shape of the pools, refines it, and stops where held-out pairs and sets say; it is
+    never far below its start.
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "sets", "pools"})

@@ -68,8 +68,8 @@ def advise(counts: Supervision) -> list[str]:
     if not counts.sets and counts.x_pool and counts.y_pool and counts.pairs < FEW_PAIRS:
         advice.append(
             "If it is known which items belong together (a page, a specimen, a patient, a day), "
-            "put that into a set column: sets of sixteen, without any pair, did better than 500 "
-            "pairs wherever we measured."
+            "put that into a set column: sets of sixteen, without any pair, did as well as 500 "
+            "pairs or better wherever we measured."
         )
     if counts.test_pairs < SMALL_TEST:
         advice.append(_on_test(counts.test_pairs))
@@ -87,7 +87,7 @@ def _on_matches(counts: Supervision) -> str:
     if not counts.pairs:
         return (
             f"There is no pair, but {counts.sets:,} sets: method auto learns from sets alone. Sets "
-            "of sixteen gave it more than 500 pairs did wherever we measured."
+            "of sixteen gave it as much as 500 pairs or more wherever we measured."
         )
     if counts.pairs < FEW_PAIRS and counts.sets:
         return (
