@@ -70,3 +70,10 @@ def test_it_stands_before_the_tables_of_the_blocks() -> None:
     rows = summarise([found("auto", pairs, 0.5) for pairs in (0, 20)])
     text = to_markdown(rows, note="A note.", glance=at_a_glance(rows))
     assert text.index("A note.") < text.index("| pairs | 0 | 20 |") < text.index("| method |")
+
+
+def test_numbers_of_pairs_without_the_recipe_are_left_to_the_tables() -> None:
+    results = [found("ridge", pairs, 0.5, view="pairs") for pairs in (20, 40, 100)]
+    assert "| pairs | 20 | 40 | 100 |" in at_a_glance(summarise(results))
+    results += [found("auto", pairs, 0.5) for pairs in (20, 100)]
+    assert "| pairs | 20 | 100 |" in at_a_glance(summarise(results))

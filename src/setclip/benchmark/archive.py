@@ -21,6 +21,7 @@ from setclip.benchmark.measure import Result
 from setclip.benchmark.replaced import FIRST_CHOICE
 from setclip.benchmark.rivals import against_rivals, against_twice_the_pairs
 from setclip.benchmark.runner import read_results
+from setclip.benchmark.sets_worth import what_sets_gave
 from setclip.benchmark.suites import SUITES, baseline_of, command, label_of
 from setclip.benchmark.table import summarise, to_csv, to_markdown
 from setclip.benchmark.timings import spoken
@@ -119,9 +120,10 @@ class Archive:
         ]
         note = "\n\n".join(filter(None, [self._took(results), *claims, note]))
         made_by = command(self.suite)
+        small = filter(None, [at_a_glance(rows), what_sets_gave(results, FIRST_CHOICE)])
         files = {
             ".md": to_markdown(
-                rows, command=made_by, note=note, glance=at_a_glance(rows), baseline=baseline
+                rows, command=made_by, note=note, glance="\n\n".join(small), baseline=baseline
             ),
             ".csv": to_csv(rows),
         }

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from setclip.benchmark.cells import ALL
-from setclip.benchmark.replaced import K
-from setclip.benchmark.table import ABSENT, MethodRow
+from setclip.benchmark.replaced import FIRST_CHOICE, K
+from setclip.benchmark.table import ABSENT, MethodRow, markdown_table
 
 
 class Place(NamedTuple):
@@ -21,8 +21,8 @@ def at_a_glance(rows: Sequence[MethodRow], *, level: int = 3) -> str:
     """R@10 of every method by the number of pairs, as Markdown.
 
     The best of a column is bold, of the methods that have all seeds; the others say how many.
-    Empty where no data set was measured with two numbers of pairs: the tables of the blocks say
-    it all.
+    Numbers of pairs at which `auto`, where it takes part, was not measured are left out. Empty
+    where no data set was measured with two numbers of pairs: the tables of the blocks say it all.
 
     Args:
         rows: From :func:`setclip.benchmark.summarise`.
@@ -51,7 +51,8 @@ def at_a_glance(rows: Sequence[MethodRow], *, level: int = 3) -> str:
 
 
 def _counts(body: Sequence[MethodRow]) -> list[int]:
-    return sorted({int(row.block.pairs) for row in body if row.block.pairs != ALL})
+    recipe = [row for row in body if row.method == FIRST_CHOICE]
+    return sorted({int(row.block.pairs) for row in recipe or body if row.block.pairs != ALL})
 
 
 def _table(body: Sequence[MethodRow]) -> str:
@@ -72,10 +73,9 @@ def _table(body: Sequence[MethodRow]) -> str:
         seeds = {len(row.seeds) for (label, _), row in found.items() if label == method}
         return method if not seeds or max(seeds) == most else f"{method}, {_seeds(max(seeds))}"
 
-    lines = [["pairs", *map(str, counts)], ["---", *["--:"] * len(counts)]]
-    for method in dict.fromkeys(row.method for row in body):
-        lines.append([name(method), *(cell(method, count) for count in counts)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    methods = dict.fromkeys(row.method for row in body)
+    rows = [[name(method), *(cell(method, count) for count in counts)] for method in methods]
+    return markdown_table(["pairs", *map(str, counts)], rows)
 
 
 def _best(body: Sequence[MethodRow], count: int, seeds: int) -> str:

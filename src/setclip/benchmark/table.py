@@ -106,7 +106,7 @@ def summarise(
     for block, methods in blocks.items():
         if block.pairs == ALL and len(blocks) > len(bounds):
             continue  # shown in the other blocks
-        against = methods.get(baseline, []), _best_alone(methods)
+        against = methods.get(baseline, []), best_alone(methods)
         body = [_row(block, name, found, against, suite) for name, found in methods.items()]
         chance = _chance(block, [r for found in methods.values() for r in found])
         upper = bounds.get(block.dataset, {}) if block.pairs != ALL else {}
@@ -128,7 +128,7 @@ def results_by_block(results: Sequence[Result]) -> dict[Block, dict[str, list[Re
     return blocks
 
 
-def _best_alone(methods: Mapping[str, Sequence[Result]]) -> Sequence[Result]:
+def best_alone(methods: Mapping[str, Sequence[Result]]) -> Sequence[Result]:
     """Results of the best method that saw the pairs alone."""
     good = (
         [r for r in found if "error" not in r and r["cell"]["view"] == "pairs"]
@@ -184,6 +184,10 @@ def _row(
     def over_seeds(*path: str) -> Interval:
         return bootstrap([[r[path[0]][path[1]]] for r in good])
 
+    def over(others: Sequence[Result]) -> Interval | None:
+        itself = any(r["cell"]["label"] == name for r in others)
+        return None if itself else seedwise_difference(good, others)
+
     return MethodRow(
         block,
         name,
@@ -193,8 +197,8 @@ def _row(
         seconds=over_seeds("cost", "seconds"),
         cpu_seconds=over_seeds("cost", "cpu_seconds"),
         peak_mb=over_seeds("cost", "peak_mb"),
-        difference=seedwise_difference(good, against[0]),
-        over_alone=seedwise_difference(good, against[1]),
+        difference=over(against[0]),
+        over_alone=over(against[1]),
         alone=all(r["cell"]["view"] == "pairs" for r in good),
         seeds=tuple(r["cell"]["seed"] for r in good),
         gallery=sum(r["gallery"] for r in good) / len(good),
@@ -204,9 +208,7 @@ def _row(
 
 
 def seedwise_difference(found: Sequence[Result], against: Sequence[Result]) -> Interval | None:
-    """Of R@10 on the seeds that both have; None where there are none, or both are one method."""
-    if found and against and found[0]["cell"]["label"] == against[0]["cell"]["label"]:
-        return None
+    """Of R@10 on the seeds that both have; None where there are none."""
     others = {r["cell"]["seed"]: r for r in against if "error" not in r}
     good = (r for r in found if "error" not in r)
     common = [(r, others[r["cell"]["seed"]]) for r in good if r["cell"]["seed"] in others]
@@ -378,13 +380,17 @@ def to_markdown(
     parts = [f"Made by `{command}`."] if command else []
     parts += [text.strip() for text in (note, glance) if text]
     for block, body in by_block(rows).items():
-        top = headings(baseline)
-        lines = [top, ["---", *["--:"] * (len(top) - 1)], *map(printed, body)]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        table = markdown_table(headings(baseline), [printed(row) for row in body])
         reasons = [f"{row.method}: {row.note}" for row in body if row.note]
         notes = "\n".join(f"- {reason}" for reason in reasons)
         parts += [f"{'#' * level} {block.title}", _note(body), table, *filter(None, [notes])]
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lines of Markdown, the first column left and the others right."""
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def to_csv(rows: Sequence[MethodRow]) -> str:
