@@ -20,7 +20,6 @@ import numpy as np
 
 from setclip.benchmark.data import load_data
 from setclip.benchmark.planted import PLANTED
-from setclip.benchmark.suites import NAMED, PAIRS_ALONE
 from setclip.data.atomic import write_text
 from setclip.evaluation import alignability
 
@@ -46,14 +45,12 @@ def read_rows(paths: list[str]) -> list[dict[str, str]]:
 
 
 def curve(name: str, rows: list[dict[str, str]]) -> dict[str, object]:
-    blind = {label for label, method in NAMED.values() if "pools" not in method.uses}
-    blind |= {NAMED[name][0] for name in PAIRS_ALONE}
     best: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for row in rows:
         recall, found = float(row["recall@10"]), best[int(row["pairs"])]
         if row["method"] == "auto":
             found[1] = recall
-        if row["method"] in blind:
+        if row["alone"] == "1":
             found[0] = max(found[0], recall)
     data = load_data(name)
     sample = np.random.default_rng(0).permutation(len(data.x))[:ALIGNED_ON]

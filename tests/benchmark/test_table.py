@@ -153,6 +153,9 @@ def test_csv_reads_back() -> None:
     assert float(by_name["disjoint", "cca"]["recall@10_low"]) == pytest.approx(recall[10].low, 1e-4)
     assert by_name["sets", "clip"]["recall@10"] == ""
     assert by_name["sets", "cca"]["set_size"] == "16"
+    assert [line["alone"] for line in lines] == [str(int(row.alone)) for row in rows]
+    blind = summarise([result("ridge", 0, 0.5, view="pairs")])[1:]
+    assert next(csv.DictReader(io.StringIO(to_csv(blind))))["alone"] == "1"
 
 
 def test_the_report_gets_flags_and_winners() -> None:

@@ -88,7 +88,7 @@ def _measured(results: Sequence[Result]) -> Sequence[Result]:
 
 
 def _mean(results: Sequence[Result]) -> float:
-    return mean(r["metrics"][f"recall@{K}"] for r in results)
+    return mean(float(r["metrics"][f"recall@{K}"]) for r in results)
 
 
 def _recall(results: Sequence[Result]) -> str:

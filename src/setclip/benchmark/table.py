@@ -394,13 +394,17 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def to_csv(rows: Sequence[MethodRow]) -> str:
-    """One line a row: three numbers a measure, and the command that makes the row."""
+    """One line a row: three numbers a measure, and the command that makes the row.
+
+    `alone` is 1 where the method saw the pairs alone.
+    """
     measures = [*(f"recall@{k}" for k in KS), "median_rank", "difference@10", "over_alone@10"]
     measures += ["seconds", "cpu_seconds", "peak_mb"]
     numbers = [f"{m}{end}" for m in measures for end in ("", "_low", "_high")]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    header = ["dataset", "condition", "set_size", "pairs", "method", "role", "seeds", "gallery"]
+    header = ["dataset", "condition", "set_size", "pairs", "method", "role"]
+    header += ["alone", "seeds", "gallery"]
     writer.writerow([*header, *numbers, "note", "command"])
     for row in rows:
         recall = row.recall or {}
@@ -410,7 +414,8 @@ def to_csv(rows: Sequence[MethodRow]) -> str:
         size = block.set_size if block.condition in SIZED else ""
         flat = [n for v in values for n in (_ends(v) if v else ("", "", ""))]
         seeds = " ".join(map(str, row.seeds))
-        about = [block.dataset, block.condition, size, block.pairs, row.method, row.role, seeds]
+        about = [block.dataset, block.condition, size, block.pairs, row.method, row.role]
+        about += [int(row.alone), seeds]
         writer.writerow([*about, f"{row.gallery:g}", *flat, row.note, row.command])
     return out.getvalue()
 
