@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from setclip.benchmark import summarise
-from setclip.benchmark.replaced import Curve, averages, chosen_method, pairs_replaced
+from setclip.benchmark.replaced import (
+    Curve,
+    averages,
+    chosen_method,
+    pairs_replaced,
+    replaced_tables,
+)
 
 CURVE = Curve((0, 9, 99, 999), (2.0, 10.0, 30.0, 50.0))
 
@@ -97,3 +103,25 @@ def test_auto_is_shown_or_else_the_best_of_those_that_work_in_most_places() -> N
     assert chosen_method(rows) == "b"
     assert chosen_method([*rows, *summarise([result("auto", 0, 0.1)])]) == "auto"
     assert chosen_method([]) is None
+
+
+def test_a_table_for_each_condition_and_a_mean_of_whole_rows() -> None:
+    both = [*cells({0: 0.5, 100: 1.0}), *cells({0: 0.4}, "glosses"), *cells({0: 0.3}, "icons")]
+    found = pairs_replaced(summarise(both), "auto")
+    worth = {(each.dataset, each.pairs): each.worth.mean for each in found}
+    table = [
+        "### Pairs that the unpaired data replaced: disjoint pools",
+        "",
+        "Pairs that the best method of pairs alone takes for as much R@10, by pairs known.",
+        "",
+        "| data | 0 | 100 |",
+        "| --- | --: | --: |",
+        f"| emoji | {worth['emoji', 0]:.0f} | ≥ 100 |",
+        f"| glosses | {worth['glosses', 0]:.0f} | — |",
+        f"| icons | {worth['icons', 0]:.0f} | — |",
+    ]
+    assert replaced_tables(found).splitlines() == table  # one whole row needs no mean
+    without = [each for each in found if each.pairs == 0]
+    mean = averages(without)["disjoint pools", 0][0]
+    assert replaced_tables(without).splitlines()[-1] == f"| mean of whole rows | {mean:.0f} |"
+    assert replaced_tables([]) == ""

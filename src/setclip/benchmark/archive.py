@@ -18,7 +18,7 @@ from setclip.benchmark.cells import Asked, Cell
 from setclip.benchmark.curves import curves_page
 from setclip.benchmark.glance import at_a_glance
 from setclip.benchmark.measure import Result
-from setclip.benchmark.replaced import FIRST_CHOICE
+from setclip.benchmark.replaced import FIRST_CHOICE, pairs_replaced, replaced_tables
 from setclip.benchmark.rivals import against_rivals, against_twice_the_pairs
 from setclip.benchmark.runner import read_results
 from setclip.benchmark.sets_worth import what_sets_gave
@@ -120,7 +120,14 @@ class Archive:
         ]
         note = "\n\n".join(filter(None, [self._took(results), *claims, note]))
         made_by = command(self.suite)
-        small = filter(None, [at_a_glance(rows), what_sets_gave(results, FIRST_CHOICE)])
+        small = filter(
+            None,
+            [
+                at_a_glance(rows),
+                replaced_tables(pairs_replaced(rows, FIRST_CHOICE)),
+                what_sets_gave(results, FIRST_CHOICE),
+            ],
+        )
         files = {
             ".md": to_markdown(
                 rows, command=made_by, note=note, glance="\n\n".join(small), baseline=baseline

@@ -9,7 +9,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from setclip.benchmark.replaced import Replaced, chosen_method, pairs_replaced
+from setclip.benchmark.replaced import Replaced, chosen_method, in_pairs, pairs_replaced
 from setclip.benchmark.replaced import averages as averaged
 from setclip.benchmark.suites import BASELINE
 from setclip.benchmark.table import Block, MethodRow, by_block, headings, printed
@@ -213,7 +213,7 @@ def _worth(rows: Sequence[MethodRow], method: str | None) -> Worth | None:
     kinds = dict.fromkeys(each.kind for each in found)
     figures = [(kind, _equivalents([e for e in found if e.kind == kind])) for kind in kinds]
     averages = [
-        (kind, pairs, f"{'≥ ' if beyond else ''}{worth:.0f}, over {sets} data set{'s'[: sets > 1]}")
+        (kind, pairs, f"{in_pairs(worth, beyond)}, over {sets} data set{'s'[: sets > 1]}")
         for (kind, pairs), (worth, sets, beyond) in averaged(found).items()
     ]
     return Worth(method, figures, averages)

@@ -15,7 +15,7 @@ from statistics import mean
 import numpy as np
 
 from setclip.benchmark.cells import ALL
-from setclip.benchmark.table import MethodRow
+from setclip.benchmark.table import ABSENT, MethodRow, markdown_table
 from setclip.evaluation.intervals import Interval
 
 K = 10
@@ -126,6 +126,36 @@ def averages(found: Sequence[Replaced]) -> dict[tuple[str, int], tuple[float, in
         )
         for where, group in groups.items()
     }
+
+
+def replaced_tables(found: Sequence[Replaced], *, level: int = 3) -> str:
+    """A table for each condition, a row for each data set, as Markdown; empty without any.
+
+    Args:
+        found: From :func:`pairs_replaced`.
+        level: Of the headings.
+    """
+    parts = []
+    for kind in dict.fromkeys(each.kind for each in found):
+        here = [each for each in found if each.kind == kind]
+        own = {(each.dataset, each.pairs): in_pairs(each.worth.mean, each.beyond) for each in here}
+        names = dict.fromkeys(each.dataset for each in here)
+        counts = sorted({each.pairs for each in here})
+        rows = [[name, *(own.get((name, pairs), ABSENT) for pairs in counts)] for name in names]
+        # Means over the same data sets at every number of pairs.
+        whole = [each for each in here if all((each.dataset, pairs) in own for pairs in counts)]
+        if len({each.dataset for each in whole}) > 1:
+            means = averages(whole).values()
+            rows.append(["mean of whole rows", *(in_pairs(n, beyond) for n, _, beyond in means)])
+        title = f"{'#' * level} Pairs that the unpaired data replaced: {kind}"
+        said = f"Pairs that the best method of pairs alone takes for as much R@{K}, by pairs known."
+        parts += [title, said, markdown_table(["data", *map(str, counts)], rows)]
+    return "\n\n".join(parts)
+
+
+def in_pairs(worth: float, beyond: bool) -> str:
+    """A number of pairs for people."""
+    return f"{'≥ ' if beyond else ''}{worth:.0f}"
 
 
 def _curves(rows: Sequence[MethodRow]) -> dict[str, Curve]:
