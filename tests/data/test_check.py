@@ -90,10 +90,11 @@ def test_unreadable_items_are_a_warning_below_the_limit_and_an_error_above(tmp_p
     picture(tmp_path / "good.png")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     table = "image,caption\ngood.png,fine\nbroken.png,b\nmissing.png,c\ngood.png,  \n"
+    table += "".join(f"{picture(tmp_path / f'{i}.png', i)},number {i}\n" for i in range(2))
     result = check_table(tmp_path, table)
     assert not result.ok
     error = found(result, "more than the limit of 1.00% (data.bad_limit)")
-    assert "3 of 4 items (75.00%) cannot be read" in error.message
+    assert "3 of 6 items (50.00%) cannot be read" in error.message
     assert "row 3, image: not a picture" in error.message
     assert f"row 4, image: there is no such file ('{tmp_path / 'missing.png'}')" in error.message
     assert "row 5, caption: only white space" in error.message
@@ -105,7 +106,7 @@ def test_unreadable_items_are_a_warning_below_the_limit_and_an_error_above(tmp_p
     ]
     tolerant = check_table(tmp_path, table, bad_limit=0.8)
     assert tolerant.ok
-    warning = found(tolerant, "3 of 4 items cannot be read: row 3, image: not a picture")
+    warning = found(tolerant, "3 of 6 items cannot be read: row 3, image: not a picture")
     assert "bad_items.jsonl" in warning.remedy
     assert tolerant.supervision is not None
     assert tolerant.supervision.y_pool == 2  # the captions of the two broken images
@@ -273,8 +274,8 @@ def test_a_missing_extra_costs_the_measure_not_the_check(tmp_path, monkeypatch):
         raise ImportError('encoder needs: pip install "setclip[bundled]"')
 
     monkeypatch.setattr(check_module, "_encode", encode)
-    name = picture(tmp_path / "1.png")
-    result = check_table(tmp_path, f"image,caption\n{name},one\n", features=True)
+    rows = "".join(f"{picture(tmp_path / f'{i}.png', i)},number {i}\n" for i in range(3))
+    result = check_table(tmp_path, f"image,caption\n{rows}", features=True)
     assert result.ok
     assert 'pip install "setclip[bundled]"' in found(result, "Alignability was not").message
 
@@ -391,29 +392,35 @@ def told(
 
 
 def test_a_method_without_anything_to_learn_from():
-    nothing = "learns from pairs, and there are none."
     assert told("ridge", "cca", pairs=5) == []
+    there = "this data has no pair, 4 sets, and pools of 4 x and 4 y."
     assert told("cca", "ridge", "clip", sets=4) == [
-        ("warning", f"method ridge {nothing}"),
-        ("warning", f"method clip {nothing}"),
+        ("warning", f"method ridge needs 2 pairs: {there}"),
+        ("warning", f"method clip needs 2 pairs: {there}"),
     ]
-    assert told("clip", sets=4) == [("error", f"method clip {nothing}")]
-    assert told("setclip") == [
-        ("error", "method setclip learns from pairs or sets or two pools, and there are none.")
-    ]
+    assert told("clip", sets=4) == [("error", f"method clip needs 2 pairs: {there}")]
+    ((severity, message),) = told("setclip", pairs=1, sets=1)
+    assert severity == "error"
+    assert message == (
+        "method setclip needs 2 pairs or 2 sets or two pools of 4 items: "
+        "this data has 1 pair, 1 set, and pools of 1 x and 1 y."
+    )
 
 
 def test_two_pools_are_enough_for_methods_that_compare_their_shapes():
     shape = ("auto", "setclip", "transport-procrustes", "wasserstein-procrustes", "mini-vec2vec")
+    there = "this data has no pair, no set, and pools of 9 x and 9 y."
     assert told(*shape, pool=9) == []
     assert told("auto", "cca", "s-clip", pool=9) == [
-        ("warning", "method cca learns from pairs or sets, and there are none."),
-        ("warning", "method s-clip learns from pairs, and there are none."),
+        ("warning", f"method cca needs 2 pairs or 2 sets: {there}"),
+        ("warning", f"method s-clip needs 2 pairs: {there}"),
     ]
     assert [told(method, pool=9)[0][0] for method in ("sotalign", "clip-towers")] == ["error"] * 2
     assert told("towers", pool=9) == []
-    assert told("auto", "mini-vec2vec", pairs=9) == [
-        ("warning", "method mini-vec2vec learns from two pools, and there are none.")
+    there = "this data has 9 pairs, no set, and pools of 0 x and 0 y."
+    assert told("auto", "mini-vec2vec", "sue", pairs=9) == [
+        ("warning", f"method mini-vec2vec needs two pools of 4 items: {there}"),
+        ("warning", f"method sue needs 2 pairs and two pools of 4 items: {there}"),
     ]
 
 
@@ -436,10 +443,17 @@ def test_the_remedy_names_methods_that_can():
     ("pairs", "x_sets", "y_sets", "test_pairs", "expected"),
     [
         (0, [-1] * 9, [-1] * 9, 0, ["only two piles", "a set column", "No pair is held out"]),
-        (0, [0, 1], [0, 1], 500, ["no pair, but 2 sets: method auto"]),
-        (0, [0] * 99, [0] * 99, 500, ["no pair, but 1 sets", "sets are large (99 items a side)"]),
+        (0, [0, 1], [0, 1], 500, ["With no pair but 2 sets, start with method auto"]),
+        (0, [0, 1] * 99, [0, 1] * 99, 500, ["but 2 sets", "sets are large (99 items a side)"]),
+        (1, [0] * 9, [0] * 9, 500, ["With 1 pair and 1 set on both sides", "a set column"]),
         (50, [-1], [-1], 120, ["With 50 pairs, start with method auto", "a set column"]),
-        (50, [0], [0], 49, ["With 50 pairs and 1 sets", "about 49 pairs: a score comes with ± 14"]),
+        (
+            50,
+            [0, 1],
+            [0, 1],
+            49,
+            ["With 50 pairs and 2 sets", "a score comes with ± 14"],
+        ),
         (500, [-1], [-1], 500, ["500 pairs are enough to train heads"]),
     ],
 )

@@ -113,6 +113,21 @@ def test_a_configuration_is_plain_json_and_does_not_change(name: str) -> None:
         method(name, no_such_option=1)
 
 
+@every_method
+@pytest.mark.parametrize("given", ["pairs", "pools", "sets", "pairs, pools"])
+def test_what_is_enough_is_what_a_fit_takes(name: str, given: str) -> None:
+    data = drawn(0 if "pairs" not in given else 20, "sets" if given == "sets" else "disjoint")
+    data = data if given != "pairs" else data.without_pools()
+    # Items of sets are in the pools.
+    kinds = {"sets", "pools"} if given == "sets" else set(given.split(", "))
+    chosen = method(name)
+    if any(enough <= kinds for enough in chosen.enough):
+        assert chosen.fit(data).dim
+    else:
+        with pytest.raises(ValueError, match=r"[Gg]ive at least 2|was given"):
+            chosen.fit(data)
+
+
 def test_unknown_names_are_refused_with_those_there_are() -> None:
     with pytest.raises(ValueError, match="no method is called 'pca'; there are ridge, procrustes,"):
         make_method("pca")

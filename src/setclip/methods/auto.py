@@ -35,7 +35,7 @@ from setclip.methods.closed_form import (
     solve,
 )
 from setclip.methods.pool_matching import LEAST_POOL, stages
-from setclip.methods.protocol import Options, Supervision, card, linear_model
+from setclip.methods.protocol import Options, Supervision, any_of, card, linear_model
 from setclip.methods.transport_cca import TransportCCA
 from setclip.methods.tuning import all_pairs_held_out, apart
 from setclip.model import AlignedModel
@@ -72,7 +72,7 @@ class Auto(Options):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "sets", "pools"})
-    from_pools: ClassVar[bool] = True
+    enough: ClassVar[frozenset[frozenset[Supervision]]] = any_of("pairs", "sets", "pools")
 
     kind: Literal["auto"] = "auto"
     budget: PositiveFloat = 180.0

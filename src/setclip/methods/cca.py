@@ -11,7 +11,7 @@ from setclip.data.pools import Pools
 from setclip.linear.cca import cca
 from setclip.linear.maps import Alignment
 from setclip.methods.closed_form import Candidate, Covariances, SetMatching, choose, solve
-from setclip.methods.protocol import Options, Supervision, card, linear_model
+from setclip.methods.protocol import Options, Supervision, any_of, card, linear_model
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
 
@@ -24,6 +24,7 @@ class CCA(Options):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "sets", "pools"})
+    enough: ClassVar[frozenset[frozenset[Supervision]]] = any_of("pairs", "sets")
 
     kind: Literal["cca"] = "cca"
     penalty: PositiveFloat | None = None

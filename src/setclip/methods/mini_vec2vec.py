@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from setclip.data.pools import Pools
 from setclip.linear.mini_vec2vec import mini_vec2vec
 from setclip.methods.pool_matching import check_pools, log_history, stages
-from setclip.methods.protocol import Options, Supervision, card, linear_model
+from setclip.methods.protocol import Options, Supervision, any_of, card, linear_model
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
 
@@ -22,7 +22,7 @@ class MiniVec2Vec(Options):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pools"})
-    from_pools: ClassVar[bool] = True
+    enough: ClassVar[frozenset[frozenset[Supervision]]] = any_of("pools")
 
     kind: Literal["mini-vec2vec"] = "mini-vec2vec"
     restarts: PositiveInt = 30

@@ -10,7 +10,7 @@ from setclip.data.pools import Pools
 from setclip.linear.maps import Alignment
 from setclip.linear.procrustes import procrustes
 from setclip.methods.closed_form import Candidate, Covariances, SetMatching, solve
-from setclip.methods.protocol import Options, Supervision, card, linear_model, visible
+from setclip.methods.protocol import Options, Supervision, any_of, card, linear_model, visible
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
 
@@ -19,6 +19,7 @@ class Procrustes(Options):
     """The rotation that brings one modality closest to the other."""
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "sets"})
+    enough: ClassVar[frozenset[frozenset[Supervision]]] = any_of("pairs", "sets")
 
     kind: Literal["procrustes"] = "procrustes"
     rank: PositiveInt = 256

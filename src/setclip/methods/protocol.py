@@ -21,11 +21,11 @@ class Method(Protocol):
 
     Attributes:
         uses: Kinds of supervision it learns from; the others it is not shown.
-        from_pools: Whether two pools are enough to learn from, with neither pair nor set.
+        enough: Kinds of supervision that are enough together, each such choice.
     """
 
     uses: ClassVar[frozenset[Supervision]]
-    from_pools: ClassVar[bool]
+    enough: ClassVar[frozenset[frozenset[Supervision]]]
 
     def fit(self, pools: Pools, *, seed: int = 0, journal: Journal | None = None) -> AlignedModel:
         """Align the pools.
@@ -47,6 +47,11 @@ class Method(Protocol):
         """The full configuration, defaults included."""
 
 
+def any_of(*kinds: Supervision) -> frozenset[frozenset[Supervision]]:
+    """Each kind of supervision is enough by itself."""
+    return frozenset(frozenset({kind}) for kind in kinds)
+
+
 Recipe = Literal["default", "paper"]
 
 
@@ -62,7 +67,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     paper: ClassVar[Mapping[str, Any]] = {}
-    from_pools: ClassVar[bool] = False
+    enough: ClassVar[frozenset[frozenset[Supervision]]] = any_of("pairs")
     how_alone: ClassVar[frozenset[str]] = frozenset()
 
     def decisive(self) -> dict[str, Any]:

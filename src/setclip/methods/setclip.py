@@ -22,7 +22,7 @@ from setclip.data.pools import Pools
 from setclip.linear.maps import AffineMap
 from setclip.methods.early_stopping import Trainable, fit_stopped
 from setclip.methods.heads import TwoTowers, random_towers, refined_towers, whitenings
-from setclip.methods.protocol import Recipe, Supervision, card
+from setclip.methods.protocol import Recipe, Supervision, any_of, card
 from setclip.methods.set_losses import SetLosses
 from setclip.methods.set_objective import SetObjective, without_small_sets
 from setclip.methods.starts import Start, StartName, make_start
@@ -61,7 +61,7 @@ class SetCLIP(SetLosses):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "sets", "pools"})
-    from_pools: ClassVar[bool] = True
+    enough: ClassVar[frozenset[frozenset[Supervision]]] = any_of("pairs", "sets", "pools")
     paper: ClassVar[Mapping[str, Any]] = PAPER
 
     kind: Literal["setclip", "gentle-clip"] = "setclip"

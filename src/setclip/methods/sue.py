@@ -42,6 +42,7 @@ class SUE(Options):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "pools"})
+    enough: ClassVar[frozenset[frozenset[Supervision]]] = frozenset({uses})
 
     kind: Literal["sue"] = "sue"
     coordinates: PositiveInt = 20

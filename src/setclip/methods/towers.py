@@ -23,7 +23,7 @@ from setclip.encoders.choices import AnyOptions
 from setclip.linear.kernel import SHARPNESS
 from setclip.linear.maps import AffineMap
 from setclip.methods.early_stopping import digest
-from setclip.methods.protocol import Options, Recipe, Supervision, card
+from setclip.methods.protocol import Options, Recipe, Supervision, any_of, card
 from setclip.methods.set_losses import SetLosses
 from setclip.methods.tower_data import TowerData, embedded
 from setclip.methods.tower_objective import TowerObjective
@@ -144,7 +144,7 @@ class Towers(TowerSettings, SetLosses):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "sets", "pools"})
-    from_pools: ClassVar[bool] = True
+    enough: ClassVar[frozenset[frozenset[Supervision]]] = any_of("pairs", "sets", "pools")
     paper: ClassVar[Mapping[str, Any]] = PAPER
 
     kind: Literal["towers"] = "towers"

@@ -15,7 +15,7 @@ from setclip.methods.pool_matching import (
     stages,
     start_from,
 )
-from setclip.methods.protocol import Options, Supervision, card, linear_model
+from setclip.methods.protocol import Options, Supervision, any_of, card, linear_model
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
 
@@ -28,7 +28,7 @@ class TransportProcrustes(Options):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "pools"})
-    from_pools: ClassVar[bool] = True
+    enough: ClassVar[frozenset[frozenset[Supervision]]] = any_of("pools")
 
     kind: Literal["transport-procrustes"] = "transport-procrustes"
     start: PoolStart = "geometric"

@@ -16,7 +16,7 @@ from setclip.methods.pool_matching import (
     stages,
     start_from,
 )
-from setclip.methods.protocol import Options, Recipe, Supervision, card, linear_model
+from setclip.methods.protocol import Options, Recipe, Supervision, any_of, card, linear_model
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
 
@@ -31,7 +31,7 @@ class WassersteinProcrustes(Options):
     """
 
     uses: ClassVar[frozenset[Supervision]] = frozenset({"pairs", "pools"})
-    from_pools: ClassVar[bool] = True
+    enough: ClassVar[frozenset[frozenset[Supervision]]] = any_of("pools")
     paper: ClassVar[Mapping[str, Any]] = PAPER
 
     kind: Literal["wasserstein-procrustes"] = "wasserstein-procrustes"

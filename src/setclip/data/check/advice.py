@@ -7,10 +7,18 @@ from collections.abc import Sequence
 
 from setclip.data.check.findings import Finding, Supervision
 from setclip.methods import METHODS, AnyMethod, Method, make_method
+from setclip.methods.pool_matching import LEAST_POOL
 
 FEW_PAIRS = 200
 SMALL_TEST = 100
 LARGE_SETS = 64
+FEWEST = 2
+"""Pairs, or sets, from which anything can be learnt."""
+NEEDED = {
+    "pairs": f"{FEWEST} pairs",
+    "sets": f"{FEWEST} sets",
+    "pools": f"two pools of {LEAST_POOL} items",
+}
 
 
 def supervision_findings(counts: Supervision) -> list[Finding]:
@@ -37,9 +45,7 @@ def method_findings(
     findings = []
     for chosen in dict.fromkeys([method, *compare]):
         if not _can_learn(chosen, counts):
-            kinds = [kind for kind in ("pairs", "sets") if kind in chosen.uses]
-            what = " or ".join([*kinds, *(["two pools"] if chosen.from_pools else [])])
-            message = f"method {chosen.kind} learns from {what}, and there are none."
+            message = f"method {chosen.kind} needs {_needs(chosen)}: {_there_is(counts)}."
             findings.append(Finding("error" if chosen is method else "warning", message, remedy))
     ignored = max(counts.x_pool, counts.y_pool)
     if ignored and counts.pairs and method.uses == {"pairs"}:
@@ -52,20 +58,39 @@ def method_findings(
 
 
 def _can_learn(method: Method, counts: Supervision) -> bool:
-    there = {"pairs": counts.pairs > 0, "sets": counts.sets > 0}
-    two_pools = bool(counts.x_pool and counts.y_pool)
-    return any(there.get(use) for use in method.uses) or (method.from_pools and two_pools)
+    there = {
+        "pairs": counts.pairs >= FEWEST,
+        "sets": counts.sets >= FEWEST,
+        "pools": min(counts.x_pool, counts.y_pool) >= LEAST_POOL,
+    }
+    return any(all(there[kind] for kind in kinds) for kinds in method.enough)
+
+
+def _needs(method: Method) -> str:
+    """In words: kinds of supervision in the order of :data:`NEEDED`."""
+    choices = [[kind for kind in NEEDED if kind in kinds] for kinds in method.enough]
+    choices.sort(key=lambda kinds: [*NEEDED].index(kinds[0]))
+    return " or ".join(" and ".join(NEEDED[kind] for kind in kinds) for kinds in choices)
+
+
+def _there_is(counts: Supervision) -> str:
+    known = f"{_some(counts.pairs, 'pair')}, {_some(counts.sets, 'set')}"
+    return f"this data has {known}, and pools of {counts.x_pool:,} x and {counts.y_pool:,} y"
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count > 1 else ''}" if count else f"no {what}"
 
 
 def advise(counts: Supervision) -> list[str]:
     """Sentences on what to do with this data, the most useful first."""
     advice = [_on_matches(counts)]
-    if counts.sets and counts.set_size > LARGE_SETS:
+    if counts.sets >= FEWEST and counts.set_size > LARGE_SETS:
         advice.append(
             f"The sets are large ({counts.set_size:,} items a side): the smaller a set, the more "
             "it tells. If a finer grouping is known, name that as the set."
         )
-    if not counts.sets and counts.x_pool and counts.y_pool and counts.pairs < FEW_PAIRS:
+    if counts.sets < FEWEST and counts.x_pool and counts.y_pool and counts.pairs < FEW_PAIRS:
         advice.append(
             "If it is known which items belong together (a page, a specimen, a patient, a day), "
             "put that into a set column: sets of sixteen, without any pair, did as well as 500 "
@@ -77,28 +102,28 @@ def advise(counts: Supervision) -> list[str]:
 
 
 def _on_matches(counts: Supervision) -> str:
-    if not counts.pairs and not counts.sets:
+    pairs, sets = _some(counts.pairs, "pair"), _some(counts.sets, "set")
+    if counts.pairs < FEWEST and counts.sets < FEWEST:
+        there = f"With {pairs} and {sets} on both sides these are only two piles."
         return (
-            "There is no pair and no shared set, only two piles. Where two encoders share their "
-            "geometry, as two of text may, method auto finds in the shape of the piles which x "
-            "goes with which y; elsewhere match some rows by hand (50 pairs go a long way) or "
-            "name sets."
+            f"{there} Where two encoders share their geometry, as two of text may, method auto "
+            "finds in the shape of the piles which x goes with which y; elsewhere match some rows "
+            "by hand (50 pairs go a long way) or name sets."
         )
-    if not counts.pairs:
+    if counts.pairs < FEWEST:
         return (
-            f"There is no pair, but {counts.sets:,} sets: method auto learns from sets alone. Sets "
+            f"With {pairs} but {sets}, start with method auto, which learns from sets alone. Sets "
             "of sixteen gave it as much as 500 pairs or more wherever we measured."
         )
-    if counts.pairs < FEW_PAIRS and counts.sets:
+    if counts.pairs < FEW_PAIRS and counts.sets >= FEWEST:
         return (
-            f"With {counts.pairs:,} pairs and {counts.sets:,} sets, start with method auto, which "
-            "learns from both; heads trained from noise on so few pairs overfit."
+            f"With {pairs} and {sets}, start with method auto, which learns from both; heads "
+            "trained from noise on so few pairs overfit."
         )
     if counts.pairs < FEW_PAIRS:
         return (
-            f"With {counts.pairs:,} pairs, start with method auto, which lets them choose among "
-            "closed forms, and whether to use what is unpaired; heads trained from noise on so few "
-            "pairs overfit."
+            f"With {pairs}, start with method auto, which lets them choose among closed forms, and "
+            "whether to use what is unpaired; heads trained from noise on so few pairs overfit."
         )
     return (
         f"{counts.pairs:,} pairs are enough to train heads: compare clip, siglip and setclip with "
