@@ -15,6 +15,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +30,7 @@ from setclip.data.bad_items import BadItem
 from setclip.data.pools import FloatArray
 from setclip.encoders.composition import prepare_sequence
 from setclip.encoders.protocol import Encoder, Item
+from setclip.encoders.side_by_side import side_by_side
 from setclip.modalities import BadItemError, image, text
 from setclip.proteins.packed import pack_chain, read_chain
 
@@ -177,23 +179,36 @@ def _described(modality: str, item: Item) -> str:
 
 
 def _encode(encoder: Encoder, items: dict[Key, Item], advance: Callable[[int], None]) -> _Block:
-    keys, digests, failed = [], [], {}
-    parts = [np.zeros((0, encoder.dim), dtype=np.float32)]
-    for batch in _batched(items.items(), encoder.batch_size):
-        prepared = []
-        for key, item in batch:
-            try:
-                content = _content(item, encoder.modality)
-                prepared.append(encoder.prepare(content))
-            except BadItemError as error:
-                failed[key] = error.reason
-            else:
-                keys.append(key)
-                digests.append(_digest(content))
-        if prepared:
-            parts.append(encoder.embed(prepared))
-        advance(len(batch))
-    return _Block(keys, digests, np.concatenate(parts), failed)
+    parts = []
+    for batch, count in side_by_side(
+        partial(_encode_batch, encoder),
+        list(_batched(items.items(), encoder.batch_size)),
+        concurrent=getattr(encoder, "concurrent", False),
+    ):
+        parts.append(batch)
+        advance(count)
+    return _Block(
+        [key for part in parts for key in part.keys],
+        [digest for part in parts for digest in part.digests],
+        np.concatenate([np.zeros((0, encoder.dim), np.float32), *(p.features for p in parts)]),
+        {key: reason for part in parts for key, reason in part.failed.items()},
+    )
+
+
+def _encode_batch(encoder: Encoder, batch: list[tuple[Key, Item]]) -> tuple[_Block, int]:
+    """What became of a batch, and how many items it had."""
+    keys, digests, prepared, failed = [], [], [], {}
+    for key, item in batch:
+        try:
+            content = _content(item, encoder.modality)
+            prepared.append(encoder.prepare(content))
+        except BadItemError as error:
+            failed[key] = error.reason
+        else:
+            keys.append(key)
+            digests.append(_digest(content))
+    none = np.zeros((0, encoder.dim), dtype=np.float32)
+    return _Block(keys, digests, encoder.embed(prepared) if prepared else none, failed), len(batch)
 
 
 def _store(folder: Path, block: _Block) -> None:

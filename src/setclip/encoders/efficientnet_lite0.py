@@ -146,6 +146,7 @@ class EfficientNetLite0:
     dim = 1280
     # Measured best on one and two cores: its feature maps still fit a CPU's caches.
     batch_size = 4
+    concurrent = True
 
     def __init__(self) -> None:
         self._weights = _weights_file()

@@ -21,6 +21,7 @@ from setclip.encoders.assembly import relaid
 from setclip.encoders.backbone import Backbone, Collated
 from setclip.encoders.options import EncoderOptions
 from setclip.encoders.protocol import FloatArray, Item, encode_all, file_hash
+from setclip.encoders.side_by_side import side_by_side
 from setclip.encoders.texts import mean_of_tokens, tokenized
 from setclip.modalities.text import clean_text
 
@@ -156,21 +157,24 @@ class MiniLM:
         ids = tokenizer(list(prepared), truncation=True, max_length=MAX_TOKENS)["input_ids"]
         # Texts of like length run together: a padded token costs as much as a real one.
         order = np.argsort([len(tokens) for tokens in ids], kind="stable")
+        groups = np.split(order, range(TOGETHER, len(order), TOGETHER))
+        made = side_by_side(lambda rows: self._mean_state([ids[row] for row in rows]), groups)
         features = np.empty((len(ids), self.dim), dtype=np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(order), TOGETHER):
-                rows = order[start : start + TOGETHER]
-                features[rows] = self._mean_state([ids[row] for row in rows]).numpy()
+        for rows, means in zip(groups, made, strict=True):
+            features[rows] = means
         return features
 
     def encode(self, items: Sequence[Item], *, progress: bool = False) -> FloatArray:
         """Features of captions. Shape [n, 384]."""
         return encode_all(self, items, progress=progress)
 
-    def _mean_state(self, ids: list[list[int]]) -> Tensor:
+    @torch.inference_mode()
+    def _mean_state(self, ids: list[list[int]]) -> FloatArray:
         tokenizer, model = self._loaded
         tokens = tokenizer.pad({"input_ids": ids}, return_tensors="pt")
-        return mean_of_tokens(model(**tokens).last_hidden_state, tokens["attention_mask"])
+        states = model(**tokens).last_hidden_state
+        means: FloatArray = mean_of_tokens(states, tokens["attention_mask"]).numpy()
+        return means
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from setclip.encoders.side_by_side import side_by_side
 
 FloatArray = npt.NDArray[np.float32]
 Item = bytes | str | Path
@@ -20,6 +22,9 @@ class Encoder(Protocol):
 
     Reading an item (`prepare`) is apart from running the network (`embed`), so that a caller can
     skip a bad item and keep the rest of its batch.
+
+    One whose `embed` may be called by several threads at once, and is the quicker for it, says so
+    by an attribute `concurrent = True`.
     """
 
     @property
@@ -73,16 +78,22 @@ def encode_all(encoder: Encoder, items: Sequence[Item], *, progress: bool) -> Fl
     from rich.progress import track
 
     size = encoder.batch_size
-    starts = track(
-        range(0, len(items), size),
+    starts = range(0, len(items), size)
+    made: Iterable[FloatArray] = side_by_side(
+        lambda start: encoder.embed([encoder.prepare(i) for i in items[start : start + size]]),
+        starts,
+        concurrent=getattr(encoder, "concurrent", False),
+    )
+    made = track(
+        made,
+        total=len(starts),
         description=f"{encoder.name}: {len(items):,} items",
         disable=not progress,
         transient=True,
     )
     features = np.empty((len(items), encoder.dim), dtype=np.float32)
-    for start in starts:
-        batch = items[start : start + size]
-        features[start : start + size] = encoder.embed([encoder.prepare(item) for item in batch])
+    for start, rows in zip(starts, made, strict=True):
+        features[start : start + size] = rows
     return features
 
 
