@@ -1,10 +1,12 @@
 """Write docs/results.md from a folder of `setclip bench full`, and print the README's table.
 
-    setclip bench full --methods ridge,procrustes,cca-pairs,kernel-cca-pairs --pairs 40,400
     setclip bench full
+    setclip bench full --methods ridge,procrustes,cca-pairs,kernel-cca-pairs --pairs 40,400
+    setclip bench full --methods auto --conditions damaged-sets --pairs 0 --seeds 5
     python scripts/build_results.py runs/bench
 
-The first command adds the numbers of pairs with which `auto` at 20 and 200 is compared.
+The second command adds the numbers of pairs with which `auto` at 20 and 200 is compared, the third
+what damage does to sets.
 """
 
 from __future__ import annotations
