@@ -1,12 +1,8 @@
 """Write docs/results.md from a folder of `setclip bench full`, and print the README's table.
 
-    setclip bench full
-    setclip bench full --methods ridge,procrustes,cca-pairs,kernel-cca-pairs --pairs 40,400
-    setclip bench full --methods auto --conditions damaged-sets --pairs 0 --seeds 5
     python scripts/build_results.py runs/bench
 
-The second command adds the numbers of pairs with which `auto` at 20 and 200 is compared, the third
-what damage does to sets.
+The folder is that of the commands under COMMANDS.
 """
 
 from __future__ import annotations
@@ -23,11 +19,17 @@ SHOWN = {
     "mdi-icons": (20, 100, 500),
 }
 LEFT_OUT = ("chance", "cca (pairs alone)")
-INTRODUCTION = (
-    "What `setclip bench full` writes at the beginning of `runs/bench/full.md`. Tables with "
-    "intervals, R@1, ranks, time, memory, differences and the command of each row follow there. "
-    "How anything is measured: [benchmark.md](benchmark.md).\n"
-)
+COMMANDS = """
+    setclip bench full
+    setclip bench full --methods ridge,procrustes,cca-pairs,kernel-cca-pairs --pairs 40,400
+    setclip bench full --methods auto --conditions damaged-sets --pairs 0 --seeds 5
+"""
+INTRODUCTION = f"""The beginning of `runs/bench/full.md`, after
+{COMMANDS}
+Tables with intervals, R@1, ranks, time, memory, differences and the command of each row follow
+there. The second command adds the pairs alone with which `auto` at 20 and 200 pairs is compared,
+the third what damage does to sets. How anything is measured: [benchmark.md](benchmark.md).
+"""
 
 
 def tables(text: str) -> dict[str, dict[str, dict[str, str]]]:

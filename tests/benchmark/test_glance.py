@@ -75,5 +75,7 @@ def test_it_stands_before_the_tables_of_the_blocks() -> None:
 def test_numbers_of_pairs_without_the_recipe_are_left_to_the_tables() -> None:
     results = [found("ridge", pairs, 0.5, view="pairs") for pairs in (20, 40, 100)]
     assert "| pairs | 20 | 40 | 100 |" in at_a_glance(summarise(results))
+    once = [*results, found("auto", 20, 0.5)]
+    assert "| pairs | 20 | 40 | 100 |" in at_a_glance(summarise(once))
     results += [found("auto", pairs, 0.5) for pairs in (20, 100)]
     assert "| pairs | 20 | 100 |" in at_a_glance(summarise(results))

@@ -21,8 +21,8 @@ def at_a_glance(rows: Sequence[MethodRow], *, level: int = 3) -> str:
     """R@10 of every method by the number of pairs, as Markdown.
 
     The best of a column is bold, of the methods that have all seeds; the others say how many.
-    Numbers of pairs at which `auto`, where it takes part, was not measured are left out. Empty
-    where no data set was measured with two numbers of pairs: the tables of the blocks say it all.
+    Where `auto` was measured with several numbers of pairs, the others are left out. Empty where no
+    data set was measured with two of them: the tables of the blocks say it all.
 
     Args:
         rows: From :func:`setclip.benchmark.summarise`.
@@ -51,8 +51,11 @@ def at_a_glance(rows: Sequence[MethodRow], *, level: int = 3) -> str:
 
 
 def _counts(body: Sequence[MethodRow]) -> list[int]:
-    recipe = [row for row in body if row.method == FIRST_CHOICE]
-    return sorted({int(row.block.pairs) for row in recipe or body if row.block.pairs != ALL})
+    every, recipe = (
+        {int(row.block.pairs) for row in rows if row.block.pairs != ALL}
+        for rows in (body, [row for row in body if row.method == FIRST_CHOICE])
+    )
+    return sorted(recipe if len(recipe) > 1 else every)
 
 
 def _table(body: Sequence[MethodRow]) -> str:
