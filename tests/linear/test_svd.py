@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.linalg
 
 from setclip.linear.svd import thin_svd
 
@@ -17,14 +16,11 @@ from setclip.linear.svd import thin_svd
 def test_factors_are_orthonormal_and_give_the_matrix_back(
     monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], gives_up: bool, dtype: type
 ) -> None:
-    def fails(*given: Any, lapack_driver: str = "gesdd", **options: Any) -> Any:
-        if lapack_driver == "gesdd":
-            raise np.linalg.LinAlgError("SVD did not converge")
-        return svd(*given, lapack_driver=lapack_driver, **options)
+    def fails(*_: Any, **__: Any) -> Any:
+        raise np.linalg.LinAlgError("SVD did not converge")
 
-    svd = scipy.linalg.svd
     if gives_up:
-        monkeypatch.setattr(scipy.linalg, "svd", fails)
+        monkeypatch.setattr(np.linalg, "svd", fails)
     matrix = np.random.default_rng(0).normal(size=shape).astype(dtype)
     u, s, vt = thin_svd(matrix)
     assert u.dtype == s.dtype == vt.dtype == dtype
@@ -36,5 +32,5 @@ def test_factors_are_orthonormal_and_give_the_matrix_back(
 
 
 def test_what_is_not_finite_is_refused() -> None:
-    with pytest.raises(ValueError, match="infs or NaNs"):
+    with pytest.raises(ValueError, match="NaN or infinite"):
         thin_svd(np.array([[1.0, np.nan], [0.0, 1.0]]))
