@@ -7,7 +7,6 @@ published: counting letters on both sides already finds some partners, which the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from setclip.model import AlignedModel
 from setclip.report import Column, ResultTable, Row
 from setclip.run import run_fit
 from setclip.run_report import run_report
+from setclip.training.threads import at_most
 
 SETTINGS: tuple[tuple[Condition, float], ...] = (
     ("disjoint", 0.05),
@@ -104,7 +104,7 @@ def run_protein_demo(
             "output": str(output),
         }
     )
-    with _one_thread():  # as a cell has: sums in another order would end in another row
+    with at_most(1):  # as a cell has: sums in another order would end in another row
         run_fit(config, command="setclip demo-protein", progress=True, say=console.print)
     blocks = by_block(rows)
     kept = downstream(AlignedModel.load(output))
@@ -125,18 +125,6 @@ def run_protein_demo(
         title="Sequences and structures of proteins",
         verdict=_verdict(blocks),
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _pairs(share: float) -> int:

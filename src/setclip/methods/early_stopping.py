@@ -25,12 +25,14 @@ class Trainable:
         objective: Loss terms of a batch.
         embed_x: Features of x to embeddings, with the module's present weights.
         embed_y: The same for y.
+        rows: Of either side a step, see :func:`setclip.training.loop.train`.
     """
 
     module: nn.Module
     objective: Objective
     embed_x: Embed
     embed_y: Embed
+    rows: int | None = None
 
 
 Build = Callable[[Pools], Trainable]
@@ -88,6 +90,7 @@ def fit_stopped(
         journal=journal,
         phase="final",
         fingerprint=fingerprint,
+        rows=trainable.rows,
     )
     _name_problems(trainable, pools, outcome, journal)
     return trainable
@@ -196,6 +199,7 @@ def _run_fold(
         journal=journal,
         phase=phase,
         fingerprint=fingerprint,
+        rows=trainable.rows,
     )
     logged = journal.curves[phase]
     names = ("criterion", "gain", "error of gain")

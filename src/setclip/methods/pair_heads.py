@@ -25,7 +25,14 @@ class PoolTerms(nn.Module):
 
     ``forward(rows, zx, zy, rng)`` takes the batch's rows of the pairs [n], their embeddings [n, d]
     and the generator that rows of the pools are drawn from, and returns weighted terms by name.
+
+    Args:
+        rows: Drawn from either pool a step.
     """
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.rows = rows
 
 
 class PairHeads(Options):
@@ -102,4 +109,5 @@ class PairHeads(Options):
             terms = {self.pair_term: loss(zx, zy)}
             return terms if added is None else terms | added(rows, zx, zy, rng)
 
-        return Trainable(towers, objective, towers.embed_x, towers.embed_y)
+        rows = min(self.batch, pools.n_pairs) + (added.rows if added else 0)
+        return Trainable(towers, objective, towers.embed_x, towers.embed_y, rows=rows)

@@ -85,7 +85,7 @@ class PseudoLabels(PoolTerms):
     """
 
     def __init__(self, options: SCLIP, pools: Pools, towers: TwoTowers, *, seed: int) -> None:
-        super().__init__()
+        super().__init__(options.batch_pool)
         self.options = options
         # In a tuple, since the towers hold this module: modules must not contain each other.
         self.towers = (towers,)

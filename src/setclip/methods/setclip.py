@@ -157,4 +157,5 @@ class SetCLIP(SetLosses):
             )
         else:
             towers = refined_towers(pools, start(pools), whiten)
-        return Trainable(towers, SetObjective(self, pools, towers), towers.embed_x, towers.embed_y)
+        objective = SetObjective(self, pools, towers)
+        return Trainable(towers, objective, towers.embed_x, towers.embed_y, rows=self.batch)

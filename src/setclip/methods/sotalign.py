@@ -145,7 +145,8 @@ class SOTAlign(Options):
         else:
             towers = refined_towers(pools, start, whitening)
         objective = _Objective(self, pools, towers, start)
-        return Trainable(towers, objective, towers.embed_x, towers.embed_y)
+        rows = self.batch + self.batch_pool
+        return Trainable(towers, objective, towers.embed_x, towers.embed_y, rows=rows)
 
 
 class _Objective:

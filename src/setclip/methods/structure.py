@@ -73,7 +73,7 @@ class Neighbourhoods(PoolTerms):
     taken: Tensor
 
     def __init__(self, options: Structure, pools: Pools, towers: TwoTowers) -> None:
-        super().__init__()
+        super().__init__(options.batch_pool)
         self.options = options
         # In a tuple, since the towers hold this module: modules must not contain each other.
         self.towers = (towers,)

@@ -150,6 +150,7 @@ class SUE(Options):
             journal=journal,
             phase=phase,
             fingerprint=fingerprint,
+            rows=self.batch,
         )
 
 

@@ -21,6 +21,7 @@ from setclip.training.checkpoint import (
 )
 from setclip.training.journal import Journal
 from setclip.training.lion import Lion
+from setclip.training.threads import at_most, worth
 
 MOMENTUM = 0.9
 """Of SGD."""
@@ -117,6 +118,7 @@ def train(
     journal: Journal | None = None,
     phase: str = "training",
     fingerprint: str = "",
+    rows: int | None = None,
 ) -> Outcome:
     """Minimise the sum of the objective's terms over the module's parameters.
 
@@ -135,6 +137,8 @@ def train(
         phase: Name of this training in the journal.
         fingerprint: What the training depends on besides `schedule` and `seed`; a checkpoint of
             another one is refused.
+        rows: Rows of either side a step; where that makes a small step it runs on fewer threads.
+            None takes all.
 
     Raises:
         ValueError: The phase's checkpoint is damaged or belongs to another configuration, or the
@@ -146,8 +150,9 @@ def train(
     state = State()
     path = journal.checkpoint(phase)
     fingerprint = f"{fingerprint}/{schedule}/seed {seed}"
+    threads = torch.get_num_threads() if rows is None else worth(module, rows)
     # Dropout draws from torch's global generator; the caller's stays as it was.
-    with torch.random.fork_rng(devices=[]):
+    with at_most(threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         best = _copy(module)
         if path is not None and path.is_file():
