@@ -87,8 +87,12 @@ class Auto(Options):
     are."""
     kernel_penalties: tuple[PositiveFloat, ...] = (10.0, 3.0, 30.0)
     """Ridge penalties of maps of kernel features and the pairs alone."""
-    kernel_set_penalties: tuple[PositiveFloat, ...] = (5.0, 10.0, 3.0)
+    kernel_set_penalties: tuple[PositiveFloat, ...] = (5.0, 10.0, 3.0, 20.0)
     """Ridge penalties of maps of kernel features and matched sets, the safest first."""
+    lighter: PositiveFloat = 0.6
+    """Share of the penalty that ranks held-out sets best, at which such a map is fitted to all."""
+    set_rank: PositiveInt = 512
+    """Principal axes kept of either side in that fit."""
     kernel_transport_penalties: tuple[tuple[PositiveFloat, ...], ...] = ((10.0, 30.0), (3.0, 10.0))
     """Groups of ridge penalties of maps of kernel features, pairs and pools, the safest first."""
     geometry_penalties: tuple[tuple[PositiveFloat, ...], ...] = PENALTIES
@@ -136,14 +140,20 @@ class Auto(Options):
 
     def _with_sets(self, pools: Pools, seed: int) -> _Found:
         what = "sets and pairs by"
-        candidates = [
-            *self._ccas(what, "all", self.kernel_set_penalties, kernel=True),
-            *self._ccas(what, "all", self.set_penalties, kernel=False),
-        ]
+        kernel = self._ccas(what, "all", self.kernel_set_penalties, kernel=True)
+        candidates = [*kernel, *self._ccas(what, "all", self.set_penalties, kernel=False)]
         ignoring = self._ignoring_pools() if pools.n_pairs >= FEWEST_TO_FIT else []
         choice = self._compare(pools, candidates, ignoring, seed, LEAD)
-        reasons = f"{len(pools.shared_sets):,} matched sets were given. "
-        return _Found(self._solved(pools, choice), reasons + choice.sentence, choice.ranks)
+        reasons = f"{len(pools.shared_sets):,} matched sets were given. {choice.sentence}"
+        if choice.candidate not in kernel or not len(choice.ranks):
+            return _Found(self._solved(pools, choice), reasons, choice.ranks)
+        # A fold has three quarters of the sets and half the rounds, and a set counts as found with
+        # any of its items: all that asks for heavier ridges than the fit to everything wants.
+        penalty = self.lighter * choice.candidate.settings["penalty"]
+        (last,) = self._ccas(what, "all", [penalty], kernel=True)
+        alignment = solve(pools, last, name=self.kind, rank=self.set_rank)
+        told = f"{reasons} Fitted to everything at penalty {penalty:g}."
+        return _Found(alignment, told, choice.ranks)
 
     def _from_pairs(self, pools: Pools, seed: int) -> _Found:
         using = self._with_pools(pools, seed)
