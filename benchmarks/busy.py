@@ -1,4 +1,4 @@
-"""What a busy machine costs: all cores at every operation, or batches side by side, or one core.
+"""What a busy machine costs: all threads at every operation, or batches side by side, or one.
 
 Other processes compute without end while pictures and names of the bundled emoji are encoded and
 small maps are fitted. The ways alternate; medians of the rounds count.
@@ -52,7 +52,7 @@ def main() -> None:
     }
     others = f"{options.busy} busy process{'' if options.busy == 1 else 'es'}"
     table = Table(title=f"seconds beside {others}, {torch.get_num_threads()} threads")
-    for heading in ("", "all cores at every operation", "side by side, or one core"):
+    for heading in ("", "all threads", "side by side, or one thread"):
         table.add_column(heading, justify="right" if heading else "left")
     with busy(options.busy):
         for name, (together, apart) in ways.items():

@@ -169,6 +169,26 @@ def test_neighbours_are_heard_only_where_maps_bend() -> None:
         assert np.array_equal(deaf.encode_x(x), hears.encode_x(x)) == alike
 
 
+def test_maps_of_sets_that_bend_are_fitted_to_everything_at_a_lighter_ridge() -> None:
+    x, y = naive.bent_cloud(300)
+    data = draw_pools(x, y, np.arange(300), pairs=0, condition="sets", set_size=4)
+    options = {"set_penalties": (1000.0,), "set_rank": 20}
+    lighter, said, _ = fitted(data, kernel_set_penalties=(5.0,), lighter=0.6, **options)
+    same, _, _ = fitted(data, kernel_set_penalties=(3.0,), lighter=1.0, **options)
+    assert "took sets and pairs by kernel CCA, penalty 5.0" in said
+    assert "Fitted to everything at penalty 3." in said
+    assert np.array_equal(lighter.encode_x(x), same.encode_x(x))
+    assert lighter.dim == 20
+
+
+def test_the_ridge_stays_where_no_set_could_be_held_out() -> None:
+    x, y = naive.bent_cloud(8)
+    data = draw_pools(x, y, np.arange(8), pairs=0, condition="sets", set_size=4)
+    _, said, _ = fitted(data)
+    assert "took sets and pairs by kernel CCA, penalty 5.0: there is too little" in said
+    assert "Fitted to everything" not in said
+
+
 def test_geometry_is_not_looked_for_beyond_the_budget() -> None:
     data = pools(MADE, 4)
     assert module._transport_seconds(data) > 5
