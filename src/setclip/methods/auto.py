@@ -147,8 +147,8 @@ class Auto(Options):
         reasons = f"{len(pools.shared_sets):,} matched sets were given. {choice.sentence}"
         if choice.candidate not in kernel or not len(choice.ranks):
             return _Found(self._solved(pools, choice), reasons, choice.ranks)
-        # A fold has three quarters of the sets and half the rounds, and a set counts as found with
-        # any of its items: all that asks for heavier ridges than the fit to everything wants.
+        # Held-out sets choose heavier ridges than find most partners (docs/method.md): a fold has
+        # three quarters of the sets and half the rounds, and any item of a set counts as found.
         penalty = self.lighter * choice.candidate.settings["penalty"]
         (last,) = self._ccas(what, "all", [penalty], kernel=True)
         alignment = solve(pools, last, name=self.kind, rank=self.set_rank)

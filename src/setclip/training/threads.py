@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 MULTIPLICATIONS = 30_000_000
-"""Of a forward pass that keep one thread busy: two gained nothing below twice as many."""
+"""Of a forward pass that one thread is given: fewer gain nothing from a second, and up to twice as many
+win or lose with it (docs/training.md)."""
 
 
 @contextmanager
