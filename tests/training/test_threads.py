@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from setclip.training.loop import Schedule, train
-from setclip.training.threads import MULTIPLICATIONS, at_most, worth
+from setclip.training.threads import MULTIPLICATIONS, WIDTH, at_most, worth
 
 THREADS = 3
 
@@ -36,9 +36,10 @@ def test_the_number_comes_back_after_an_error() -> None:
     assert torch.get_num_threads() == THREADS
 
 
-@pytest.mark.parametrize(("rows", "threads"), [(0, 1), (100, 1), (199, 1), (200, 2), (1000, 10)])
-def test_threads_follow_rows_times_parameters(rows: int, threads: int) -> None:
-    side = nn.Linear(1000, MULTIPLICATIONS // 100 // 1000, bias=False, device="meta")
+@pytest.mark.parametrize(("rows", "threads"), [(0, 1), (100, 1), (170, 1), (180, 2), (1000, 18)])
+def test_threads_follow_what_parameters_and_losses_multiply(rows: int, threads: int) -> None:
+    side = nn.Linear(1000, 300, bias=False, device="meta")
+    assert (MULTIPLICATIONS, WIDTH) == (30_000_000, 256)
     assert worth(side, rows) == threads
 
 

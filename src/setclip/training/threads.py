@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 MULTIPLICATIONS = 30_000_000
-"""Of a forward pass that one thread is given: fewer gain nothing from a second, and up to twice as many
-win or lose with it (docs/training.md)."""
+"""Of a forward pass that one thread is given, by the table in docs/training.md."""
+
+WIDTH = 256
+"""Of the shared space in which a loss compares all rows: that of the heads' defaults."""
 
 
 @contextmanager
@@ -25,6 +27,6 @@ def at_most(threads: int) -> Iterator[None]:
 
 
 def worth(module: nn.Module, rows: int) -> int:
-    """Threads that pay for a step in which each parameter meets so many rows."""
+    """Threads that pay for a step in which parameters meet so many rows, and rows each other."""
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    return max(1, rows * parameters // MULTIPLICATIONS)
+    return max(1, rows * (parameters + rows * WIDTH) // MULTIPLICATIONS)
