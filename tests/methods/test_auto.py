@@ -169,16 +169,19 @@ def test_neighbours_are_heard_only_where_maps_bend() -> None:
         assert np.array_equal(deaf.encode_x(x), hears.encode_x(x)) == alike
 
 
-def test_maps_of_sets_that_bend_are_fitted_to_everything_at_a_lighter_ridge() -> None:
+@pytest.mark.parametrize(("kind", "dim"), [("kernel CCA", 20), ("CCA", 3)])
+def test_maps_of_sets_are_fitted_to_everything_at_a_lighter_ridge(kind: str, dim: int) -> None:
     x, y = naive.bent_cloud(300)
     data = draw_pools(x, y, np.arange(300), pairs=0, condition="sets", set_size=4)
-    options = {"set_penalties": (1000.0,), "set_rank": 20}
-    lighter, said, _ = fitted(data, kernel_set_penalties=(5.0,), lighter=0.6, **options)
-    same, _, _ = fitted(data, kernel_set_penalties=(3.0,), lighter=1.0, **options)
-    assert "took sets and pairs by kernel CCA, penalty 5.0" in said
+    fields = ("kernel_set_penalties", "set_penalties")
+    chosen, other = fields if kind == "kernel CCA" else fields[::-1]
+    options = {other: (1000.0,), "set_rank": 20, "rank": 3}
+    lighter, said, _ = fitted(data, **{chosen: (5.0,)}, lighter=0.6, **options)
+    same, _, _ = fitted(data, **{chosen: (3.0,)}, lighter=1.0, **options)
+    assert f"took sets and pairs by {kind}, penalty 5.0" in said
     assert "Fitted to everything at penalty 3." in said
     assert np.array_equal(lighter.encode_x(x), same.encode_x(x))
-    assert lighter.dim == 20
+    assert lighter.dim == dim
 
 
 def test_the_ridge_stays_where_no_set_could_be_held_out() -> None:

@@ -80,7 +80,7 @@ class Auto(Options):
     Planned from the sizes of the data and not from a clock: same data, same model."""
     penalties: tuple[PositiveFloat, ...] = (10.0, 3.0, 30.0, 1.0)
     """Ridge penalties of the maps of the pairs alone."""
-    set_penalties: tuple[PositiveFloat, ...] = (3.0, 10.0)
+    set_penalties: tuple[PositiveFloat, ...] = (3.0, 10.0, 1.0)
     """Ridge penalties of the maps of matched sets."""
     sharpness: NonNegativeFloat = SHARPNESS
     """Of the kernel, see :mod:`setclip.linear.kernel`; 0 keeps to maps of the features as they
@@ -90,9 +90,9 @@ class Auto(Options):
     kernel_set_penalties: tuple[PositiveFloat, ...] = (5.0, 10.0, 3.0, 20.0)
     """Ridge penalties of maps of kernel features and matched sets, the safest first."""
     lighter: PositiveFloat = 0.6
-    """Share of the penalty that ranks held-out sets best, at which such a map is fitted to all."""
+    """Share of the penalty that ranks held-out sets best, at which a map of sets is fitted to all."""
     set_rank: PositiveInt = 512
-    """Principal axes kept of either side in that fit."""
+    """Principal axes kept of either side in that fit, of kernel features."""
     kernel_transport_penalties: tuple[tuple[PositiveFloat, ...], ...] = ((10.0, 30.0), (3.0, 10.0))
     """Groups of ridge penalties of maps of kernel features, pairs and pools, the safest first."""
     geometry_penalties: tuple[tuple[PositiveFloat, ...], ...] = PENALTIES
@@ -140,18 +140,22 @@ class Auto(Options):
 
     def _with_sets(self, pools: Pools, seed: int) -> _Found:
         what = "sets and pairs by"
-        kernel = self._ccas(what, "all", self.kernel_set_penalties, kernel=True)
-        candidates = [*kernel, *self._ccas(what, "all", self.set_penalties, kernel=False)]
+        candidates = [
+            *self._ccas(what, "all", self.kernel_set_penalties, kernel=True),
+            *self._ccas(what, "all", self.set_penalties, kernel=False),
+        ]
         ignoring = self._ignoring_pools() if pools.n_pairs >= FEWEST_TO_FIT else []
         choice = self._compare(pools, candidates, ignoring, seed, LEAD)
         reasons = f"{len(pools.shared_sets):,} matched sets were given. {choice.sentence}"
-        if choice.candidate not in kernel or not len(choice.ranks):
+        if choice.candidate not in candidates or not len(choice.ranks):
             return _Found(self._solved(pools, choice), reasons, choice.ranks)
         # Held-out sets choose heavier ridges than find most partners (docs/method.md): a fold has
         # three quarters of the sets and half the rounds, and any item of a set counts as found.
         penalty = self.lighter * choice.candidate.settings["penalty"]
-        (last,) = self._ccas(what, "all", [penalty], kernel=True)
-        alignment = solve(pools, last, name=self.kind, rank=self.set_rank)
+        bent = choice.candidate.sharpness > 0
+        (last,) = self._ccas(what, "all", [penalty], kernel=bent)
+        rank, axes = (self.set_rank, None) if bent else (self.rank, choice.axes)
+        alignment = solve(pools, last, name=self.kind, rank=rank, axes=axes)
         told = f"{reasons} Fitted to everything at penalty {penalty:g}."
         return _Found(alignment, told, choice.ranks)
 
