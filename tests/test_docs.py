@@ -21,11 +21,12 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands() -> Iterator[tuple[str, str]]:
-    """Page and command, of shell blocks and of code in the text."""
+    """Page and command, of shell blocks, of indented lines and of code in the text."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
-        for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
+        indented = re.findall(r"^    (setclip .*?)(?:  .*)?$", text, flags=re.MULTILINE)
+        for line in "\n".join([*blocks, *indented]).replace("\\\n", " ").splitlines():
             for part in line.split("#")[0].split("&&"):
                 _, found, command = part.rpartition("setclip) ")
                 command = "setclip " + command if found else part.strip()
@@ -74,7 +75,8 @@ def test_a_command_of_the_docs_is_taken(
         )
     if name == "fit":
         monkeypatch.chdir(tmp_path)
-        Path("birds.yaml").write_text(birds(), encoding="utf-8")
+        for name in ("birds.yaml", "config.yaml"):
+            Path(name).write_text(birds(), encoding="utf-8")
         Path("configs").symlink_to(ROOT / "configs")
         load_config(given["config"], given["overrides"] or ())
 

@@ -1,4 +1,4 @@
-"""The demo: both bundled data sets, few pairs, none, and unpaired data, to a report."""
+"""The demo: emoji and glosses, few pairs, none, and unpaired data, to a report."""
 
 from __future__ import annotations
 

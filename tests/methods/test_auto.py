@@ -46,7 +46,7 @@ def unrelated() -> Planted:
 def test_pools_alone_that_share_a_shape_are_aligned() -> None:
     model, said, journal = fitted(pools(MADE, 0))
     assert recall(model) > 0.7
-    assert "There is no pair and no set" in said
+    assert "Neither two pairs nor two sets were given." in said
     assert journal.warnings == []
 
 
@@ -103,6 +103,13 @@ def test_pairs_that_are_no_sample_of_a_pool_are_said_to_be_none(moved: float) ->
     assert ("The pairs are not a random sample of the pool in y (p = 0.005). " in said) == bool(
         moved
     )
+
+
+def test_pools_that_were_not_given_are_not_said_to_be_ignored() -> None:
+    planted = naive.rotated_cloud(40, 6, noise=0.3)
+    _, said, _ = fitted(make_pools(planted.x, planted.y))
+    assert "There were no pools of 4 items to learn from." in said
+    assert "The pools were" not in said
 
 
 def test_pools_are_ignored_where_they_do_not_help() -> None:

@@ -1,8 +1,8 @@
 """The benchmark: methods compared on the same splits, draws and queries.
 
-cells = cells_of("demo")
-rows = summarise(run_cells(cells, "runs/bench"), suite="demo")
-print(to_markdown(rows, command="setclip bench demo"))
+if __name__ == "__main__":  # workers are processes that import this file
+    rows = summarise(run_cells(cells_of("demo"), "runs/bench"), suite="demo")
+    print(to_markdown(rows, command="setclip bench demo"))
 """
 
 from __future__ import annotations

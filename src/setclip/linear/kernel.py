@@ -1,8 +1,8 @@
 """Kernel features: what lets a closed form bend.
 
-Where a linear map is too stiff, CCA or Procrustes on kernel features is as simple and bends with
-the data. Landmarks drawn from all data stand for the kernel (Nyström), so that unpaired rows
-serve here too, and the map stays small: inner products with landmarks, an exponential, a matrix.
+Where a linear map is too stiff, CCA on kernel features is as simple and bends with the data.
+Landmarks drawn from all data stand for the kernel (Nyström), so that unpaired rows serve here
+too, and the map stays small: inner products with landmarks, an exponential, a matrix.
 """
 
 from __future__ import annotations

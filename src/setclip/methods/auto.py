@@ -90,7 +90,7 @@ class Auto(Options):
     kernel_set_penalties: tuple[PositiveFloat, ...] = (5.0, 10.0, 3.0, 20.0)
     """Ridge penalties of maps of kernel features and matched sets, the safest first."""
     lighter: PositiveFloat = 0.6
-    """Share of the penalty that ranks held-out sets best, at which a map of sets is fitted to all."""
+    """Share of the penalty that ranks held-out sets best, at which their map is fitted to all."""
     set_rank: PositiveInt = 512
     """Principal axes kept of either side in that fit, of kernel features."""
     kernel_transport_penalties: tuple[tuple[PositiveFloat, ...], ...] = ((10.0, 30.0), (3.0, 10.0))
@@ -164,8 +164,12 @@ class Auto(Options):
         shift = _shift(pools, seed) if using else ""
         lead = 0.0 if shift else LEAD
         choice = self._compare(pools, using, self._ignoring_pools(), seed, lead)
-        used = "used" if choice.candidate.transport else "ignored, they did not help"
-        reasons = f"{shift}{choice.sentence} The pools were {used}."
+        used = "The pools were ignored, they did not help."
+        if choice.candidate.transport:
+            used = "The pools were used."
+        elif not using:
+            used = f"There were no pools of {LEAST_POOL} items to learn from."
+        reasons = f"{shift}{choice.sentence} {used}"
         return _Found(self._solved(pools, choice), reasons, choice.ranks)
 
     def _with_pools(self, pools: Pools, seed: int) -> list[Candidate]:
@@ -287,8 +291,8 @@ class Auto(Options):
         with stages(journal) as tell:
             found = blind_map(pools, penalties=self.geometry_penalties[0], seed=seed, progress=tell)
         said = (
-            f"There is no pair and no set. Two searches of the pools for a common shape agree on "
-            f"{found.agreement:.0%} of the nearest neighbours"
+            "Neither two pairs nor two sets were given. Two searches of the pools for a common "
+            f"shape agree on {found.agreement:.0%} of the nearest neighbours"
         )
         if found.agreement < self.agreement:
             journal.warn(
