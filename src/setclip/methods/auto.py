@@ -80,7 +80,7 @@ class Auto(Options):
     Planned from the sizes of the data and not from a clock: same data, same model."""
     penalties: tuple[PositiveFloat, ...] = (10.0, 3.0, 30.0, 1.0)
     """Ridge penalties of the maps of the pairs alone."""
-    set_penalties: tuple[PositiveFloat, ...] = (3.0, 10.0, 1.0)
+    set_penalties: tuple[PositiveFloat, ...] = (3.0, 10.0)
     """Ridge penalties of the maps of matched sets."""
     sharpness: NonNegativeFloat = SHARPNESS
     """Of the kernel, see :mod:`setclip.linear.kernel`; 0 keeps to maps of the features as they
