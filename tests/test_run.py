@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import tiny_encoders
 from tiny import write_arrays
 
 from setclip.config import parse_config
 from setclip.data.bad_items import BadItem, read_bad_items, write_bad_items
+from setclip.mining import mine_run
 from setclip.model import AlignedModel
 from setclip.run import run_config, run_evaluate, run_fit, run_results
 from setclip.run_report import run_report
@@ -60,6 +62,37 @@ def test_evaluate_finds_again_what_fit_measured(tmp_path):
     own = fit(config_of(tmp_path))[0]
     again = run_evaluate(tmp_path / "run")
     assert again.recall == {k: pytest.approx(v) for k, v in own.recall.items()}
+
+
+@pytest.mark.parametrize("part", ["x_pairs", "y_pool", "x_test"])
+def test_data_that_have_changed_since_the_fit_are_refused(tmp_path, part):
+    config = config_of(tmp_path, compare=())
+    fit(config)
+    path = tmp_path / f"{part}.npy"
+    np.save(path, 2 * np.load(path))
+    for again in (run_evaluate, run_report, mine_run):
+        with pytest.raises(ValueError, match=r"changed since .*run was fitted.*other content"):
+            again(config.output)
+
+
+def test_data_that_have_grown_since_the_fit_are_told_in_numbers(tmp_path):
+    config = config_of(tmp_path, compare=())
+    fit(config)
+    path = tmp_path / "x_pool.npy"
+    np.save(path, np.load(path)[:31])
+    with pytest.raises(ValueError, match=r"then .* 40 x .* now .* 31 x .*; 20 test items\."):
+        run_evaluate(config.output)
+
+
+def test_runs_of_earlier_versions_do_not_know_their_data(tmp_path):
+    config = config_of(tmp_path, compare=())
+    own = fit(config)[0]
+    results = run_results(config.output)
+    del results["data"]
+    (config.output / "results.json").write_text(json.dumps(results))
+    path = tmp_path / "y_pool.npy"
+    np.save(path, 2 * np.load(path))
+    assert run_evaluate(config.output).recall == own.recall
 
 
 def test_another_config_in_the_same_folder_is_refused_by_field(tmp_path):

@@ -23,7 +23,7 @@ from setclip.config import RunConfig, changed_fields
 from setclip.data.atomic import write_json
 from setclip.data.bad_items import BadItem, located, write_bad_items
 from setclip.data.material import Material, load_material
-from setclip.data.pools import Examples, FloatArray, IntArray
+from setclip.data.pools import Examples, FloatArray, IntArray, make_pools
 from setclip.evaluation import (
     Retrieval,
     bootstrap,
@@ -38,6 +38,7 @@ from setclip.evaluation import (
     zero_shot_numbers,
 )
 from setclip.methods import Method
+from setclip.methods.early_stopping import digest
 from setclip.model import AlignedModel
 from setclip.training.distributed import join, rank, wait
 from setclip.training.journal import Journal
@@ -132,6 +133,7 @@ def run_fit(
             "created": time.strftime("%Y-%m-%d %H:%M"),
             "versions": versions(),
             "gallery": len(material.x_test),
+            "data": _data(material),
             "results": [asdict(result) for result in results],
         },
     )
@@ -158,10 +160,10 @@ def run_evaluate(folder: Path, *, progress: bool = False) -> Result:
 
     Raises:
         FileNotFoundError: The folder holds no run.
-        ValueError: The run's data hold no test.
+        ValueError: The run's data hold no test, or have changed since it was fitted.
     """
     config = run_config(folder)
-    material = load_material(config, progress=progress)
+    material = run_material(config, progress=progress)
     if not len(material.x_test):
         raise ValueError(
             f"the data of {folder} hold no test: set data.test_fraction, a split column, or "
@@ -201,6 +203,36 @@ def run_results(folder: Path) -> dict[str, Any]:
         )
     results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return results
+
+
+def run_material(config: RunConfig, *, progress: bool = False) -> Material:
+    """The data of a run, in the very parts that it was fitted to and is tested on.
+
+    Raises:
+        ValueError: They have changed since: a split drawn anew tests on what was learned.
+    """
+    material = load_material(config, progress=progress)
+    folder = config.output
+    # A run that has not ended, or is of an earlier version, has not written what it was fitted to.
+    fitted = run_results(folder).get("data") if (folder / RESULTS).is_file() else None
+    found = _data(material)
+    if fitted and fitted["digest"] != found["digest"]:
+        raise ValueError(
+            f"the data have changed since {folder} was fitted: then {fitted['parts']}, now "
+            f"{found['parts']}{', of other content' if fitted['parts'] == found['parts'] else ''}. "
+            "Its model may have learned from what would be its test now. Fit again, into another "
+            "folder (output=…), or give the run the data that it had."
+        )
+    return material
+
+
+def _data(material: Material) -> dict[str, str]:
+    """What a run is fitted to and tested on: in words, and as a fingerprint."""
+    parts = material.pools, make_pools(material.x_test, material.y_test)
+    return {
+        "parts": f"{material.pools.describe()}; {len(material.x_test):,} test items",
+        "digest": "/".join(map(digest, parts)),
+    }
 
 
 def method_name(method: Method) -> str:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from setclip.config import RunConfig
 from setclip.data.bad_items import read_bad_items
-from setclip.data.material import Material, Shown, load_material
+from setclip.data.material import Material, Shown
 from setclip.data.pools import FloatArray, IntArray
 from setclip.evaluation import (
     Interval,
@@ -46,7 +46,15 @@ from setclip.report import (
     project,
     write_report,
 )
-from setclip.run import BAD_ITEMS, Result, chance_recall, run_config, run_results, unaligned
+from setclip.run import (
+    BAD_ITEMS,
+    Result,
+    chance_recall,
+    run_config,
+    run_material,
+    run_results,
+    unaligned,
+)
 from setclip.training.journal import read_curves
 
 MAP_PAIRS, MAP_TEST = 60, 300
@@ -79,10 +87,11 @@ def run_report(
     Raises:
         FileNotFoundError: The folder holds no run that has ended.
         ImportError: The report extra is not installed.
+        ValueError: The data have changed since the run was fitted.
     """
     config, stored = run_config(folder), run_results(folder)
     results = [Result(**result) for result in stored["results"]]
-    material = load_material(config, progress=progress)
+    material = run_material(config, progress=progress)
     model, bad = AlignedModel.load(folder, trust=True), read_bad_items(folder / BAD_ITEMS)
     shared = _alignability(material)
     own_table = _table(results, int(stored["gallery"]), stored["command"], config)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from setclip.data.atomic import write_text
-from setclip.data.material import Material, load_material
+from setclip.data.material import Material
 from setclip.data.pools import FloatArray, Pools
 from setclip.methods import Method
 from setclip.mining.calibration import FEWEST_HELD_OUT, Trial, calibrate, estimate_coverage
@@ -20,7 +20,7 @@ from setclip.mining.labelling import item_name
 from setclip.mining.review import ReviewRow, review_page
 from setclip.mining.trial import Say, propose, run_trial, trial_on_test
 from setclip.model import AlignedModel
-from setclip.run import run_config
+from setclip.run import run_config, run_material
 
 MATCHES, PAGE = "matches.csv", "matches.html"
 COLUMNS = ("x_row", "x", "y_row", "y", "probability", "similarity", "margin", "rank", "mutual")
@@ -76,12 +76,13 @@ def mine_run(
 
     Raises:
         FileNotFoundError: The folder holds no run that has ended.
-        ValueError: The run has no pool on one side, or an argument is out of range.
+        ValueError: The run has no pool on one side, its data have changed since it was fitted, or
+            an argument is out of range.
     """
     _check(coverage, per_item, folds)
     config = run_config(folder)
     model = AlignedModel.load(folder, trust=True)
-    material = load_material(config, progress=progress)
+    material = run_material(config, progress=progress)
     pools = material.pools
     if not len(pools.x_pool) or not len(pools.y_pool):
         raise ValueError(
