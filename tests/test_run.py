@@ -8,7 +8,7 @@ import tiny_encoders
 from tiny import write_arrays
 
 from setclip.config import parse_config
-from setclip.data.bad_items import BadItem, read_bad_items, write_bad_items
+from setclip.data.bad_items import BadItem, TooManyBadItemsError, read_bad_items, write_bad_items
 from setclip.mining import mine_run
 from setclip.model import AlignedModel
 from setclip.run import run_config, run_evaluate, run_fit, run_results
@@ -103,6 +103,40 @@ def test_another_config_in_the_same_folder_is_refused_by_field(tmp_path):
             config_of(tmp_path, data=config.data.model_dump(), method={"kind": "cca", "penalty": 3})
         )
     assert "output=" in str(error.value)
+
+
+def table_of_texts(tmp_path, rows):
+    """A table of two columns of texts as the data of a config, and its encoders."""
+    (tmp_path / "texts.csv").write_text("\n".join(["x,y", *rows]) + "\n")
+    data = {"kind": "manifest", "path": str(tmp_path / "texts.csv"), "near_duplicate": 1.0}
+    data |= {side: {"column": side, "modality": "text"} for side in "xy"}
+    return data, dict.fromkeys("xy", tiny_encoders.Y)
+
+
+def test_a_fit_that_stopped_at_its_data_leaves_the_folder_to_another_config(tmp_path, monkeypatch):
+    monkeypatch.setenv("SETCLIP_CACHE", str(tmp_path / "cache"))
+    texts = tiny_encoders.items(40)[1]
+    rows = [*(f"{x},{y}" for x, y in zip(texts[:20], texts[20:], strict=True)), "one,too,many"]
+    data, encoders = table_of_texts(tmp_path, rows)
+    with pytest.raises(TooManyBadItemsError, match=r"raise data\.bad_limit"):
+        fit(config_of(tmp_path, data=data, encoders=encoders, compare=()))
+    folder = tmp_path / "run"
+    assert [item.row for item in read_bad_items(folder / "bad_items.jsonl")] == [22]
+    (folder / "log.jsonl").write_text('{"phase": "final", "step": 1, "clip": 2.0}\n')
+    data["bad_limit"] = 0.5
+    fit(config_of(tmp_path, data=data, encoders=encoders, compare=()))
+    assert run_config(folder).data.bad_limit == 0.5
+    assert not (folder / "log.jsonl").exists()
+
+
+@pytest.mark.parametrize("left", ["checkpoints/final", "compare/clip/checkpoints/final"])
+def test_weights_of_a_killed_fit_keep_the_folder(tmp_path, left):
+    config = config_of(tmp_path)
+    (config.output / left).parent.mkdir(parents=True)
+    (config.output / left).touch()
+    (config.output / "config.json").write_text(config.model_dump_json())
+    with pytest.raises(ValueError, match="holds a run of another config"):
+        fit(config.model_copy(update={"seed": 3}))
 
 
 def test_fitting_again_goes_on_from_checkpoints_to_the_same_weights(tmp_path):

@@ -21,7 +21,7 @@ import numpy as np
 
 from setclip.config import RunConfig, changed_fields
 from setclip.data.atomic import write_json
-from setclip.data.bad_items import BadItem, located, write_bad_items
+from setclip.data.bad_items import BadItem, TooManyBadItemsError, located, write_bad_items
 from setclip.data.material import Material, load_material
 from setclip.data.pools import Examples, FloatArray, IntArray, make_pools
 from setclip.evaluation import (
@@ -89,13 +89,13 @@ def run_fit(
         Results, the run's own method first; empty recalls where the data hold no test.
 
     Raises:
-        ValueError: The data cannot be used, or the folder holds a run of another config.
+        ValueError: The data cannot be used, or the folder holds the weights of another config.
     """
     join()
     folder = config.output
     if rank() == 0:
         _claim(config)
-        material = load_material(config, progress=progress)
+        material = _first_read(config, progress)
     wait()
     if rank():
         material = load_material(config)  # from the cache that the first process filled
@@ -358,17 +358,35 @@ def chance_recall(gallery: int, ks: Sequence[int]) -> dict[int, float]:
 
 def _claim(config: RunConfig) -> None:
     """Take the folder for this config, or refuse if it holds a run of another one."""
-    path = config.output / CONFIG
-    if path.is_file():
-        changed = changed_fields(run_config(config.output), config)
-        if changed:
-            listed = "; ".join(f"{n}: {old!r} → {new!r}" for n, (old, new) in changed.items())
-            raise ValueError(
-                f"{config.output} holds a run of another config ({listed}). Choose another folder "
-                f"with output=…, or delete {config.output} to start again."
-            )
-    config.output.mkdir(parents=True, exist_ok=True)
+    folder = config.output
+    path = folder / CONFIG
+    changed = changed_fields(run_config(folder), config) if path.is_file() else {}
+    if changed and _holds_weights(folder):
+        listed = "; ".join(f"{n}: {old!r} → {new!r}" for n, (old, new) in changed.items())
+        raise ValueError(
+            f"{folder} holds a run of another config ({listed}). Choose another folder "
+            f"with output=…, or delete {folder} to start again."
+        )
+    if changed:  # a fit that failed: its curves are not to be read as this one's
+        for log in (folder / "log.jsonl", *folder.glob("compare/*/log.jsonl")):
+            log.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(path, config.model_dump(mode="json"))
+
+
+def _holds_weights(folder: Path) -> bool:
+    """Whether a fit came as far as to leave a model or a checkpoint."""
+    left = ("model.*", RESULTS, "checkpoints/*", "compare/*/checkpoints/*")
+    return any(path for pattern in left for path in folder.glob(pattern))
+
+
+def _first_read(config: RunConfig, progress: bool) -> Material:
+    """The data of a run; where too many items are bad, all of them are listed in its folder."""
+    try:
+        return load_material(config, progress=progress)
+    except TooManyBadItemsError as error:
+        write_bad_items(config.output / BAD_ITEMS, error.items)
+        raise
 
 
 def _fit(
