@@ -209,6 +209,35 @@ def test_missing_runs_are_explained(tmp_path):
         run_results(config.output)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("config.json", "", r"not the config of a run.*EOF"),
+        ("config.json", '{"model_type": "bert"}', r"not the config of a run.*data: Field required"),
+        ("results.json", "", r"not hold the results of a run \(Expecting value"),
+        ("results.json", "{}", r"not hold the results of a run \(it lacks command, created"),
+        ("results.json", "[1]", "not hold the results of a run"),
+    ],
+)
+def test_files_that_no_run_wrote_are_named(tmp_path, name, content, said):
+    config = config_of(tmp_path, compare=())
+    fit(config)
+    (config.output / name).write_text(content)
+    for again in (run_report, run_evaluate):
+        with pytest.raises(ValueError, match=said) as error:
+            again(config.output)
+        assert str(config.output / name) in str(error.value)
+    assert (config.output / name).read_text() == content
+
+
+def test_a_folder_of_something_else_is_not_taken(tmp_path):
+    config = config_of(tmp_path)
+    config.output.mkdir()
+    (config.output / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ValueError, match=r"config\.json is not the config of a run.*output="):
+        fit(config)
+
+
 def test_run_leaves_no_pickle_and_a_log_of_json_lines(tmp_path):
     config = config_of(tmp_path, method={"kind": "setclip", "steps": 10, "folds": 2})
     fit(config)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from setclip.config import RunConfig, changed_fields
 from setclip.data.atomic import write_json
@@ -178,15 +179,23 @@ def run_config(folder: Path) -> RunConfig:
 
     Raises:
         FileNotFoundError: The folder holds no run.
+        ValueError: Its ``config.json`` is not that of a run.
     """
     path = folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(
             f"{folder} holds no run ({CONFIG} is missing): give a folder that `setclip fit` wrote."
         )
-    return RunConfig.model_validate_json(path.read_text(encoding="utf-8")).model_copy(
-        update={"output": folder}
-    )
+    try:
+        config = RunConfig.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        raise ValueError(
+            f"{path} is not the config of a run of this version ({problem}). Give a folder that "
+            "`setclip fit` wrote, or fit into another one with output=…"
+        ) from None
+    return config.model_copy(update={"output": folder})
 
 
 def run_results(folder: Path) -> dict[str, Any]:
@@ -194,6 +203,7 @@ def run_results(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: The run has not ended.
+        ValueError: The file does not hold what a run writes.
     """
     path = folder / RESULTS
     if not path.is_file():
@@ -201,8 +211,21 @@ def run_results(folder: Path) -> dict[str, Any]:
             f"{path} does not exist, the run has not ended: `setclip fit` with the same config "
             "goes on where it stopped."
         )
-    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        results: dict[str, Any] = json.loads(path.read_bytes())
+        lacking = {"command", "created", "versions", "gallery", "results"} - set(results)
+    except ValueError as error:
+        raise _not_results(path, str(error)) from None
+    if lacking:
+        raise _not_results(path, f"it lacks {', '.join(sorted(lacking))}")
     return results
+
+
+def _not_results(path: Path, why: str) -> ValueError:
+    return ValueError(
+        f"{path} does not hold the results of a run ({why}): delete it, and `setclip fit` with "
+        "the same config writes it again."
+    )
 
 
 def run_material(config: RunConfig, *, progress: bool = False) -> Material:
