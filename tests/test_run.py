@@ -238,6 +238,15 @@ def test_a_folder_of_something_else_is_not_taken(tmp_path):
         fit(config)
 
 
+@pytest.mark.parametrize("inside", ["", "run"])
+def test_an_output_that_is_a_file_is_refused(tmp_path, inside):
+    (tmp_path / "table.csv").write_text("x,y")
+    output = tmp_path / "table.csv" / inside
+    with pytest.raises(NotADirectoryError, match=r"table\.csv is a file: give a folder"):
+        fit(config_of(tmp_path).model_copy(update={"output": output}))
+    assert (tmp_path / "table.csv").read_text() == "x,y"
+
+
 def test_run_leaves_no_pickle_and_a_log_of_json_lines(tmp_path):
     config = config_of(tmp_path, method={"kind": "setclip", "steps": 10, "folds": 2})
     fit(config)

@@ -90,6 +90,7 @@ def run_fit(
         Results, the run's own method first; empty recalls where the data hold no test.
 
     Raises:
+        NotADirectoryError: The config's output is a file.
         ValueError: The data cannot be used, or the folder holds the weights of another config.
     """
     join()
@@ -382,6 +383,12 @@ def chance_recall(gallery: int, ks: Sequence[int]) -> dict[int, float]:
 def _claim(config: RunConfig) -> None:
     """Take the folder for this config, or refuse if it holds a run of another one."""
     folder = config.output
+    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if there.is_file():
+        raise NotADirectoryError(
+            f"output is {folder}, but {there} is a file: give a folder, for instance "
+            "output=runs/first."
+        )
     path = folder / CONFIG
     changed = changed_fields(run_config(folder), config) if path.is_file() else {}
     if changed and _holds_weights(folder):
