@@ -147,6 +147,7 @@ def test_bench_of_a_config_measures_its_own_pools(setclip, tmp_path):
         (("bench", "none.yaml"), "cannot be read"),
         (("bench", "planted", "--pairs", "many"), "give whole numbers"),
         (("data", "build", "nothing"), "openclipart"),
+        (("data", "build", "mdi-icons", "--source", ".", "--target", "d"), "download it there"),
     ],
 )
 def test_mistakes_are_explained_without_a_traceback(setclip, words, shown):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-class SourceError(RuntimeError):
+class SourceError(OSError):
     """The packages of a data set cannot be had; the message says what to do."""
 
 
