@@ -108,6 +108,7 @@ def test_overrides_count_from_the_working_folder_and_the_file_from_its_own(tmp_p
     ("override", "read"),
     [
         ("seed=7", lambda c: c.seed == 7),
+        ("seed=4294967295", lambda c: c.seed == 2**32 - 1),
         ("method=ridge", lambda c: c.method.kind == "ridge"),
         ("method.penalty=1e-4", lambda c: c.method.penalty == 1e-4),
         ("method={kind: setclip, lr: 3e-2}", lambda c: c.method.lr == 3e-2),
@@ -254,6 +255,7 @@ def test_each_mistake_is_told_with_line_field_value_and_what_is_allowed(
             "override 'compare.0=cca', compare: {0: 'cca'}: input should be a valid list",
         ),
         ("seed=-1", "override 'seed=-1', seed: -1: input should be greater than or equal to 0"),
+        ("seed=4294967296", "seed: 4294967296: input should be less than 4294967296"),
         (
             "method.penality=1",
             "override 'method.penality=1', method.penality: there is no such field. "

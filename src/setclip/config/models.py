@@ -256,7 +256,7 @@ class RunConfig(Section):
     """Methods to fit and show next to it."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """How the fitted model is measured."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of splits, starts and batches."""
     output: Path = Path("runs/run")
     """Folder of the run; in a config file by default runs/<name of the file>."""
