@@ -179,6 +179,8 @@ def _write_unpaired(path: Path, rows: list[dict[str, Any]], annotations: Path) -
                     continue
                 seen.add(letters)
                 unpaired[accession] = letters
+        except SourceError:
+            raise
         except (OSError, ValueError) as error:
             raise SourceError(f"{annotations / branch} cannot be read: {error}") from error
     table = pa.table({"uniprot": list(unpaired), "sequence": list(unpaired.values())})
