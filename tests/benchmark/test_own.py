@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_encoders
 from tiny import write_arrays
 
 from setclip.benchmark import cells_of
@@ -72,6 +73,30 @@ def test_too_few_pairs_are_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"mine.yaml knows {FEWEST - 1} pairs") as error:
         own_data(config(tmp_path, pairs=FEWEST - 1), name="mine.yaml", progress=False)
     assert "compare:" in str(error.value)
+
+
+def grouped(folder: Path, groups: int) -> RunConfig:
+    texts = tiny_encoders.items(96)[1]
+    rows = [f"{texts[i]},{texts[48 + i]},{i % groups},train" for i in range(48)]
+    (folder / "texts.csv").write_text("\n".join(["x,y,page,part", *rows]) + "\n")
+    data = {"kind": "manifest", "path": str(folder / "texts.csv"), "near_duplicate": 1.0}
+    data |= {side: {"column": side, "modality": "text"} for side in "xy"}
+    return parse_config(
+        {
+            "data": {**data, "group_column": "page", "split_column": "part"},
+            "encoders": dict.fromkeys("xy", tiny_encoders.Y),
+            "method": "cca",
+        }
+    )
+
+
+def test_groups_of_a_table_stay_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SETCLIP_CACHE", str(tmp_path / "cache"))
+    data = own_data(grouped(tmp_path, 12), name="mine.yaml", progress=False)
+    pages = [set(data.groups[page::12]) for page in range(12)]
+    assert [len(page) for page in pages] == [1] * 12
+    with pytest.raises(ValueError, match="or of one group"):
+        own_data(grouped(tmp_path, 1), name="mine.yaml", progress=False)
 
 
 def test_pairs_that_are_all_alike_are_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from setclip.benchmark.cells import TEST_FRACTION, BenchmarkMethod, Condition
 from setclip.benchmark.data import BenchmarkData
 from setclip.benchmark.suites import OF_CONFIG, PAIRS, Setting, Suite, named_method
-from setclip.config import ManifestData, RunConfig
+from setclip.config import LayoutData, ManifestData, RunConfig
 from setclip.data.material import load_material
 from setclip.data.splits import near_duplicate_groups
 
@@ -18,7 +18,8 @@ FEWEST = 20
 def own_data(config: RunConfig, *, name: str, progress: bool = True) -> BenchmarkData:
     """The pairs of a config as matched items, and its unpaired items and sets.
 
-    Test items of the config take no part: they stay fresh for the method that is chosen here.
+    Near-duplicates and the config's groups stay together. Test items of the config take no part:
+    they stay fresh for the method that is chosen here.
 
     Args:
         config: A run's; of its fields the data, encoders and seed matter.
@@ -36,12 +37,18 @@ def own_data(config: RunConfig, *, name: str, progress: bool = True) -> Benchmar
             f"quarter of them, which takes {FEWEST} or more: match some more items, or compare "
             "methods on the config's test, with `compare:` and `setclip fit`."
         )
-    threshold = config.data.near_duplicate if isinstance(config.data, ManifestData) else 0.9
-    groups = near_duplicate_groups(pools.x_pairs, pools.y_pairs, threshold=threshold)
+    source = config.data
+    groups = near_duplicate_groups(
+        pools.x_pairs,
+        pools.y_pairs,
+        threshold=source.near_duplicate if isinstance(source, ManifestData | LayoutData) else 0.9,
+        keys=[] if material.keys is None else [material.keys],
+    )
     if len(np.unique(groups)) < 2:
         raise ValueError(
-            f"all {pools.n_pairs} pairs of {name} are near-duplicates of each other, so none can "
-            "be held out fairly: give pairs of different items, or encoders that tell them apart."
+            f"all {pools.n_pairs} pairs of {name} are near-duplicates of each other or of one "
+            "group, so none can be held out fairly: give pairs of different items and groups, or "
+            "encoders that tell them apart."
         )
     x_any, y_any = len(pools.x_pool) > 0, len(pools.y_pool) > 0
     return BenchmarkData(

@@ -102,6 +102,8 @@ class Material:
         test_origins: Data set of each test item, where several were read as one.
         class_tests: Further sets of pictures and classes to test on.
         places: Where the items of the pools stand in what was read, by stream ("x pairs").
+        keys: A number for each known pair; pairs of one number are not to be torn apart by another
+            split. None where nothing ties pairs together.
     """
 
     pools: Pools
@@ -124,6 +126,7 @@ class Material:
     test_origins: Sequence[str] = ()
     class_tests: Sequence[ClassTest] = ()
     places: Mapping[str, Places] = field(default_factory=dict)
+    keys: IntArray | None = None
 
     @property
     def test_x(self) -> Examples:
@@ -235,6 +238,7 @@ def _from_dataset(data: BundledData, seed: int, progress: bool) -> Material:
         places=_places(
             np.arange(len(dataset)), dataset.called, rows.pairs, rows.x_pool, rows.y_pool
         ),
+        keys=groups[rows.pairs],
     )
 
 
@@ -338,6 +342,7 @@ def _from_rows(config: RunConfig, data: RowsData, manifest: Manifest, progress: 
             *(known, x_pool, y_pool),
             manifest.origins,
         ),
+        keys=_keys(manifest, known),
     )
 
 
@@ -361,18 +366,20 @@ def _test_pairs(
     # Few pairs are worth more in training than as a test that says nothing.
     if data.held_out is None or len(pairs) * data.held_out < 2:
         return none
-    keys = manifest.groups[pairs]
-    singles = -1 - np.arange(len(pairs))
     groups = near_duplicate_groups(
-        x[pairs],
-        y[pairs],
-        threshold=data.near_duplicate,
-        keys=[np.where(keys == NO_SET, singles, keys)],
+        x[pairs], y[pairs], threshold=data.near_duplicate, keys=[_keys(manifest, pairs)]
     )
     if len(np.unique(groups)) < 2:
         return none
     _, test = split_by_group(groups, test_fraction=data.held_out, seed=seed)
     return pairs[test], pairs[one_per_group(test, groups, seed=seed)]
+
+
+def _keys(manifest: Manifest, rows: IntArray) -> IntArray:
+    """The named group of each row; a number of its own for a row of none."""
+    named = manifest.groups[rows]
+    keys: IntArray = np.where(named == NO_SET, -1 - np.arange(len(rows)), named)
+    return keys
 
 
 def _groups_of(manifest: Manifest, rows: IntArray) -> IntArray:
