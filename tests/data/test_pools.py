@@ -36,7 +36,7 @@ def test_every_mixture_has_its_shapes() -> None:
     np.testing.assert_array_equal(pools.all_x(), np.concatenate([pools.x_pairs, pools.x_pool]))
     np.testing.assert_array_equal(pools.all_y(), np.concatenate([pools.y_pairs, pools.y_pool]))
     assert pools.describe() == (
-        "2 pairs; 2 shared sets holding 3 x and 3 y; pools of 4 x [3-d] and 3 y [5-d]"
+        "2 pairs; 2 shared sets holding 3 x and 2 y; pools of 4 x [3-d] and 3 y [5-d]"
     )
 
 

@@ -162,9 +162,10 @@ class Pools:
 
     def describe(self) -> str:
         """One line for logs: how much there is of each kind of supervision."""
-        in_sets = int((self.x_sets != NO_SET).sum()), int((self.y_sets != NO_SET).sum())
+        shared = self.shared_sets
+        in_sets = [np.isin(ids, shared).sum() for ids in (self.x_sets, self.y_sets)]
         return (
-            f"{self.n_pairs:,} pairs; {len(self.shared_sets):,} shared sets holding "
+            f"{self.n_pairs:,} pairs; {len(shared):,} shared sets holding "
             f"{in_sets[0]:,} x and {in_sets[1]:,} y; pools of {len(self.x_pool):,} x "
             f"[{self.x_dim}-d] and {len(self.y_pool):,} y [{self.y_dim}-d]"
         )
