@@ -192,6 +192,23 @@ def test_report_shows_verdict_comparison_warning_and_config(tmp_path):
     assert all(name.endswith(".png") for name in figures)
 
 
+@pytest.mark.parametrize("part", ["x_pairs", "y_test"])
+def test_rows_of_zeros_do_not_keep_a_run_from_its_report(tmp_path, part):
+    data = write_arrays(tmp_path)
+    rows = np.load(tmp_path / f"{part}.npy")
+    rows[[3, 7]] = 0
+    np.save(tmp_path / f"{part}.npy", rows)
+    if part == "y_test":  # without pairs the test shows the geometry
+        del data["x_pairs"], data["y_pairs"]
+        method = {"kind": "setclip", "start": "random", "steps": 5, "folds": 1}
+    else:
+        method = "cca"
+    config = config_of(tmp_path, data=data, method=method, compare=())
+    fit(config)
+    left = 28 if part == "x_pairs" else 18
+    assert f"shared geometry over {left} pairs" in run_report(config.output).read_text()
+
+
 def test_verdict_recommends_a_comparison_that_does_better(tmp_path):
     method = {"kind": "setclip", "start": "random", "steps": 0, "folds": 1}
     config = config_of(tmp_path, method=method, compare=("cca",))

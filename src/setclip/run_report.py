@@ -124,9 +124,11 @@ def run_report(
 def _alignability(material: Material) -> Alignability:
     """Shared geometry on the known pairs; where there are none, on the test pairs."""
     pools = material.pools
-    if pools.n_pairs >= FEW_PAIRS or not len(material.x_test):
-        return alignability(pools.x_pairs, pools.y_pairs)
-    return alignability(material.x_test, material.y_test)
+    x, y = pools.x_pairs, pools.y_pairs
+    if pools.n_pairs < FEW_PAIRS and len(material.x_test):
+        x, y = material.x_test, material.y_test
+    directed = x.any(axis=1) & y.any(axis=1)  # a row of zeros has no neighbours
+    return alignability(x[directed], y[directed])
 
 
 def _supervision(material: Material) -> Supervision:
