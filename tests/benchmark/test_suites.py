@@ -158,6 +158,8 @@ def test_commands() -> None:
         ({"methods": ["rigde"]}, "Did you mean 'ridge'"),
         ({"conditions": ["disjunct"]}, "Did you mean 'disjoint'"),
         ({"pairs": [-1]}, "pairs holds -1"),
+        ({"seeds": 0}, "seeds is 0: give how many, 1 or more"),
+        ({"seeds": []}, "seeds is"),
     ],
 )
 def test_unknown_words_are_refused(asked: dict[str, object], message: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from benchmark.results import failed, result
+from rich.console import Console
 
 from setclip.benchmark import (
     Fewer,
@@ -116,6 +117,16 @@ def test_a_method_that_cannot_work_stays_in_the_table_with_its_reason() -> None:
     text = to_markdown(summarise(two_blocks()))
     assert "| clip | — | — | — | — | — | — | — |" in text
     assert text.count("- clip: clip cannot.") == 1
+
+
+def test_the_terminal_says_why_a_method_has_no_numbers() -> None:
+    rows = [*two_blocks(), result("s-clip", 0, 0.5), failed("s-clip", 1)]
+    rows[-1]["error"] = "needs [pairs]."
+    first, second = to_rich(summarise(rows))
+    console = Console(width=300)
+    shown = [console.render_str(str(table.caption)).plain for table in (first, second)]
+    assert shown[0].endswith("s-clip: 1 of 2 seeds: needs [pairs].")
+    assert shown[1].endswith("clip: clip cannot.")
 
 
 def test_seeds_that_failed_are_counted() -> None:

@@ -292,8 +292,8 @@ def cells_of(
         set_size: Size of matched sets instead of the suite's.
 
     Raises:
-        ValueError: An unknown suite, method or condition, a number of pairs below 0, or sets of no
-            item.
+        ValueError: An unknown suite, method or condition, a number of pairs below 0, no seed, or
+            sets of no item.
     """
     chosen = suite if isinstance(suite, Suite) else _known("suite", suite, SUITES)
     if set_size is not None and set_size < 1:
@@ -302,6 +302,11 @@ def cells_of(
     named = {name: named_method(name, chosen.known) for name in names}
     count = chosen.seeds if seeds is None else seeds
     drawn = range(count) if isinstance(count, int) else count
+    if not drawn:
+        raise ValueError(
+            f"seeds is {count}: give how many, 1 or more. Which ones are told by a comma: "
+            "`--seeds 0,` is seed 0 alone."
+        )
     size = chosen.set_size if set_size is None else set_size
 
     def left_out(of: str, setting: Setting | None, seed: int) -> bool:

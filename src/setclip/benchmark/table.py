@@ -331,6 +331,11 @@ def _note(rows: Iterable[MethodRow]) -> str:
     )
 
 
+def _reasons(rows: Iterable[MethodRow]) -> list[str]:
+    """Why numbers of these rows are missing, by method."""
+    return [f"{row.method}: {row.note}" for row in rows if row.note]
+
+
 def by_block(rows: Sequence[MethodRow]) -> dict[Block, list[MethodRow]]:
     """Rows by block, in order."""
     blocks: dict[Block, list[MethodRow]] = {}
@@ -381,8 +386,7 @@ def to_markdown(
     parts += [text.strip() for text in (note, glance) if text]
     for block, body in by_block(rows).items():
         table = markdown_table(headings(baseline), [printed(row) for row in body])
-        reasons = [f"{row.method}: {row.note}" for row in body if row.note]
-        notes = "\n".join(f"- {reason}" for reason in reasons)
+        notes = "\n".join(f"- {reason}" for reason in _reasons(body))
         parts += [f"{'#' * level} {block.title}", _note(body), table, *filter(None, [notes])]
     return "\n\n".join(parts) + "\n"
 
@@ -425,14 +429,19 @@ def _ends(value: Interval) -> tuple[str, str, str]:
 
 
 def to_rich(rows: Sequence[MethodRow], *, baseline: str = BASELINE) -> list[Table]:
-    """Every block as a table for the terminal; the best R@10 and those within its interval bold."""
+    """Every block as a table for the terminal; the best R@10 and those within its interval bold.
+
+    Under it stands why numbers are missing.
+    """
+    from rich.markup import escape
     from rich.table import Table
 
     from setclip.report.standings import standings
 
     tables = []
     for block, body in by_block(rows).items():
-        table = Table(title=block.title, caption=_note(body), title_justify="left")
+        caption = "\n".join([_note(body), *map(escape, _reasons(body))])
+        table = Table(title=block.title, caption=caption, title_justify="left")
         for heading in headings(baseline):
             table.add_column(heading, justify="left" if heading == "method" else "right")
         marks = standings(to_result_table(body), _HEADINGS.index("R@10") - 1)
