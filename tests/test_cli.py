@@ -48,10 +48,12 @@ def test_fit_evaluate_report(setclip, config, tmp_path):
     assert code == 0
     assert "cca" in printed
     assert "ridge" in printed
+    assert "fit, s" in printed
     assert (tmp_path / "runs/mine/report.html").is_file()
     code, printed = setclip("evaluate", "runs/mine")
     assert code == 0
     assert "foscttm" in printed
+    assert "fit, s" not in printed
     (tmp_path / "runs/mine/report.html").unlink()
     assert setclip("report", "runs/mine")[0] == 0
     assert (tmp_path / "runs/mine/report.html").is_file()

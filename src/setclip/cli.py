@@ -172,7 +172,7 @@ def evaluate(run: RunFolder) -> None:
     from setclip.run import run_evaluate
 
     result = run_evaluate(run, progress=True)
-    _print_results([result])
+    _print_results([result], fitted=False)
     for name, value in result.metrics.items():
         out.print(f"{name:28} {value:.4g}")
 
@@ -335,20 +335,22 @@ def data_build(
     out.print(f"Built: {folder}")
 
 
-def _print_results(results: Sequence[Result]) -> None:
+def _print_results(results: Sequence[Result], *, fitted: bool = True) -> None:
     from rich.table import Table
 
     if not any(result.recall for result in results):
         out.print("Nothing was held out: the model is fitted and not measured.")
         return
     ks = list(results[0].recall)
-    table = Table("method", *(f"R@{k} %" for k in ks), "median rank", "fit, s")
+    took = ["fit, s"] if fitted else []
+    table = Table("method", *(f"R@{k} %" for k in ks), "median rank", *took)
     for result in results:
         if result.error:
             table.add_row(result.name, *("—" for _ in ks), "—", result.error)
             continue
         recalls = ("{:.1f} [{:.1f}, {:.1f}]".format(*result.recall[k]) for k in ks)
-        table.add_row(result.name, *recalls, f"{result.median_rank:g}", f"{result.seconds:.1f}")
+        seconds = [f"{result.seconds:.1f}"] if fitted else []
+        table.add_row(result.name, *recalls, f"{result.median_rank:g}", *seconds)
     out.print(table)
 
 
