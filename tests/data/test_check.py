@@ -150,10 +150,22 @@ def test_repeated_rows_and_items(tmp_path):
     assert rows.severity == "warning"
     images = found(result, "image: 2 images occur in several rows, most often")
     assert images.severity == "note"
+    assert "its test holds one of them" in images.remedy
     assert "Remove them: they count double" in printed(result)
     assert "caption: 1 texts occur in several rows, most often 'A cat' (2 times)" in str(
         found(result, "texts occur").message
     )
+
+
+def test_repeats_in_a_given_test_are_scored_row_by_row(tmp_path):
+    names = [picture(tmp_path / f"{i}.png", i) for i in range(2)]
+    lines = [f"{name},{text},test" for name in names for text in ("a cat", "a dog")]
+    table = "\n".join(["image,caption,part", *lines]) + "\n"
+    result = check_table(tmp_path, table, split_column="part")
+    for found_of in ("images occur", "texts occur"):
+        assert "only the partner in an item's own row" in found(result, found_of).remedy
+    assert "merge_captions" in found(result, "images occur").remedy
+    assert "merge_captions" not in found(result, "texts occur").remedy
 
 
 def test_leaks_between_the_parts_of_a_split_column(tmp_path):

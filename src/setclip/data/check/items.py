@@ -145,10 +145,19 @@ def _duplicates(manifest: Manifest, contents: Contents) -> list[Finding]:
                 "note",
                 f"{field}: {several:,} {modality}s occur in several rows, most often {example} "
                 f"({times:,} times).",
-                "Each of its partners counts as right when retrieval is scored.",
+                _how_repeats_score(manifest, modality),
             )
         )
     return findings
+
+
+def _how_repeats_score(manifest: Manifest, modality: Modality) -> str:
+    if manifest.test is None:
+        return "A split that setclip draws keeps them on one side, and its test holds one of them."
+    own = "In the test only the partner in an item's own row counts as right."
+    if modality == "image":
+        own += " data.merge_captions makes one item of a picture, and each of its captions right."
+    return own
 
 
 def _leaks(manifest: Manifest, contents: Contents) -> list[Finding]:
