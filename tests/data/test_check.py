@@ -131,6 +131,18 @@ def test_placeholders_and_open_quotes_are_pointed_at(tmp_path):
     assert "a quote before it is open and swallows rows" in quote.remedy
 
 
+@pytest.mark.parametrize("name", ["nan", "None", "-1"])
+def test_sets_and_groups_that_are_called_nothing_are_pointed_at(tmp_path, name):
+    lines = [f"{picture(tmp_path / f'{i}.png', i)},,{name},a{i}" for i in range(2)]
+    lines += [f",text {i},{name if i else 'room'},{name}" for i in range(3)]
+    table = "image,caption,room,album\n" + "\n".join(lines) + "\n"
+    result = check_table(tmp_path, table, set_column="room", group_column="album")
+    sets = found(result, f"room: 4 rows are in one set called '{name}' (rows 2, 3, 5, 6).")
+    assert sets.severity == "warning"
+    assert "leave these cells empty" in sets.remedy
+    assert found(result, f"album: 3 rows are in one group called '{name}'")
+
+
 def test_a_text_that_no_caption_can_be_is_a_bad_item(tmp_path):
     name = picture(tmp_path / "a.png")
     result = check_table(tmp_path, f"image,caption\n{name},{'x' * 20_001}\n")

@@ -22,6 +22,8 @@ from setclip.modalities.text import clean_text, describe
 
 # What spreadsheets and data frames write for "nothing", once it has become text.
 PLACEHOLDERS = frozenset({"nan", "na", "n/a", "none", "null", "-", "--", "?", "unknown", "#n/a"})
+# As names of sets and groups also what arrays write for none.
+NO_NAMES = PLACEHOLDERS | {"-1", "-1.0"}
 MANY_LINES = 20
 _BATCH = 4096
 
@@ -63,6 +65,7 @@ def item_findings(manifest: Manifest, contents: Contents) -> list[Finding]:
     """Every check of the readable items."""
     return [
         *_odd_texts(manifest),
+        *_odd_names(manifest),
         *_duplicates(manifest, contents),
         *_leaks(manifest, contents),
     ]
@@ -114,6 +117,29 @@ def _odd_texts(manifest: Manifest) -> list[Finding]:
                     "warning",
                     f"{field}: the text of row {manifest.rows[long[0]]} runs over {lines} lines.",
                     "If it was meant to be short, a quote before it is open and swallows rows.",
+                )
+            )
+    return findings
+
+
+def _odd_names(manifest: Manifest) -> list[Finding]:
+    """Point at sets and groups whose name probably means that there is none."""
+    findings = []
+    columns = manifest.columns
+    for word, field, ids, names in (
+        ("set", columns.set, manifest.sets, manifest.set_names),
+        ("group", columns.group, manifest.groups, manifest.group_names),
+    ):
+        for number in (i for i, name in enumerate(names) if name.casefold() in NO_NAMES):
+            rows = np.flatnonzero(ids == number).tolist()
+            if len(rows) < 2:
+                continue
+            findings.append(
+                Finding(
+                    "warning",
+                    f"{field}: {len(rows):,} rows are in one {word} called {names[number]!r} "
+                    f"({_rows(manifest, rows)}).",
+                    f"If that means none, leave these cells empty: a {word} belongs together.",
                 )
             )
     return findings
