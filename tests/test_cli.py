@@ -49,6 +49,7 @@ def test_fit_evaluate_report(setclip, config, tmp_path):
     assert "cca" in printed
     assert "ridge" in printed
     assert "fit, s" in printed
+    assert "Held out: 20 pairs, all in the gallery." in printed
     assert (tmp_path / "runs/mine/report.html").is_file()
     code, printed = setclip("evaluate", "runs/mine")
     assert code == 0
@@ -66,6 +67,7 @@ def test_fit_without_a_test_says_it_measured_nothing(setclip, config, tmp_path):
     code, printed = setclip("fit", config)
     assert code == 0
     assert "not measured" in printed
+    assert "Nothing is held out: data.x_test and data.y_test are not given." in printed
     assert not (tmp_path / "runs/mine/report.html").exists()
 
 

@@ -105,6 +105,7 @@ def run_fit(
         write_bad_items(folder / BAD_ITEMS, material.bad)
     say = say if rank() == 0 else _silent
     say(f"Learning from {material.pools.describe()}.")
+    say(material.held_out.describe())
     journal = Journal(folder, progress=progress)
     journals = [journal]
     if material.leaks:

@@ -81,6 +81,7 @@ def test_a_clean_table_has_counts_and_advice_only(tmp_path):
     assert (counts.sets, counts.set_x, counts.set_y, counts.set_size) == (2, 4, 4, 2)
     assert (counts.uneven_sets, counts.strays) == (0, 0)
     text = printed(result)
+    assert "about: fit draws them by group, and scores one of each" in text
     assert "2 sets, half of them up to 2 items a side" in text
     assert "With 8 pairs and 2 sets, start with method auto, which learns from both" in text
     assert "The test has about 2 pairs: a score comes with ± 69 points" in text
@@ -110,6 +111,17 @@ def test_unreadable_items_are_a_warning_below_the_limit_and_an_error_above(tmp_p
     assert "bad_items.jsonl" in warning.remedy
     assert tolerant.supervision is not None
     assert tolerant.supervision.y_pool == 2  # the captions of the two broken images
+
+
+def test_a_test_that_is_given_or_too_small_is_not_drawn(tmp_path):
+    rows = [f"{picture(tmp_path / f'{i}.png', i)},text {i},test" for i in range(4)]
+    head = "image,caption,part\n"
+    given = check_table(tmp_path, head + "\n".join(rows), split_column="part")
+    few = check_table(tmp_path, head + "\n".join(rows))
+    for result, held_out in ((given, 4), (few, 0)):
+        assert result.supervision is not None
+        assert result.supervision.test_pairs == held_out
+        assert "fit draws them" not in printed(result)
 
 
 def test_a_table_that_cannot_be_read_is_an_error_finding(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import setclip.data.material as material
 from setclip.config import parse_config
 from setclip.data.bad_items import TooManyBadItemsError
+from setclip.data.held_out import HeldOut
 from setclip.data.material import count_leaks, load_material
 from setclip.data.pools import make_pools
 
@@ -71,6 +72,7 @@ def test_rows_become_pairs_sets_and_pools(tmp_path):
     assert pools.n_pairs + len(found.x_test) == 20
     assert len(found.x_test) == 5
     assert (len(pools.x_pool), len(pools.y_pool)) == (6, 4)
+    assert not any(found.held_out.left_out)
     assert len(pools.shared_sets) == 2
     assert len(found.x_shown) == pools.n_pairs + 6 + 5
     assert found.leaks == 0
@@ -93,6 +95,18 @@ def test_a_group_lies_on_one_side_with_its_unpaired_rows(tmp_path):
         i = int(shown.caption.split()[1]) // 37
         assert f"lone {i // 2}" not in trained
         assert f"picture {(i ^ 1) * 37}" not in trained
+
+
+def test_what_is_held_out_is_counted(tmp_path):
+    rows = [pair(i, group=f"page {i // 5}") for i in range(20)]
+    rows += [{"x": f"lone x {i}", "group": f"page {i}"} for i in range(4)]
+    found = load(tmp_path, rows, group_column="group", test_fraction=0.5)
+    assert found.held_out == HeldOut(10, 2, grouped=True, left_out=(0, 2, 0))
+    rows = [pair(i, split="test" if i < 6 else "train", group=f"p{i // 4}") for i in range(20)]
+    found = load(tmp_path, rows, group_column="group", split_column="split")
+    assert found.held_out.pairs == found.held_out.gallery == len(found.x_test) == 6
+    assert not found.held_out.grouped
+    assert found.held_out.left_out == (2, 0, 0)
 
 
 def test_an_unpaired_copy_of_a_test_item_is_left_out(tmp_path):
@@ -128,11 +142,14 @@ def test_too_few_pairs_hold_nothing_out(tmp_path):
     found = load(tmp_path, [pair(i) for i in range(5)], test_fraction=0.2)
     assert found.pools.n_pairs == 5
     assert len(found.x_test) == 0
+    assert found.held_out.why == "a share of 0.2 of 5 pairs is less than 2"
 
 
 def test_pairs_that_are_all_alike_hold_nothing_out(tmp_path):
     rows = [{"x": "same", "y": f"caption {i * 91}"} for i in range(20)]
-    assert len(load(tmp_path, rows, test_fraction=0.2).x_test) == 0
+    found = load(tmp_path, rows, test_fraction=0.2)
+    assert len(found.x_test) == 0
+    assert found.held_out.why.startswith("all 20 pairs are near-duplicates")
 
 
 def test_too_many_bad_rows_stop_the_run(tmp_path):

@@ -16,6 +16,7 @@ from setclip.data.class_tests import ClassTest, encode_class_test
 from setclip.data.datasets import Dataset, load_dataset
 from setclip.data.encoded import EncodedSide, encode_manifest, raw_items
 from setclip.data.feature_files import read_feature_files
+from setclip.data.held_out import HeldOut, held_out_about
 from setclip.data.manifest import BoolArray, Manifest
 from setclip.data.pools import (
     NO_SET,
@@ -102,6 +103,7 @@ class Material:
         test_origins: Data set of each test item, where several were read as one.
         class_tests: Further sets of pictures and classes to test on.
         places: Where the items of the pools stand in what was read, by stream ("x pairs").
+        held_out: What is kept out of training, in numbers.
         keys: A number for each known pair; pairs of one number are not to be torn apart by another
             split. None where nothing ties pairs together.
     """
@@ -126,6 +128,7 @@ class Material:
     test_origins: Sequence[str] = ()
     class_tests: Sequence[ClassTest] = ()
     places: Mapping[str, Places] = field(default_factory=dict)
+    held_out: HeldOut = field(default_factory=HeldOut)
     keys: IntArray | None = None
 
     @property
@@ -176,6 +179,9 @@ def _from_arrays(data: ArraysData) -> Material:
         _numbered("y", pools.n_pairs, len(pools.y_pool), len(files.y_test)),
         n_read=pools.n_pairs + len(pools.x_pool) + len(pools.y_pool) + len(files.x_test),
         leaks=count_leaks(pools, files.x_test, files.y_test, threshold=0.999),
+        held_out=HeldOut(
+            len(files.x_test), len(files.x_test), why="data.x_test and data.y_test are not given"
+        ),
     )
 
 
@@ -207,8 +213,8 @@ def _from_dataset(data: BundledData, seed: int, progress: bool) -> Material:
     dataset = load_dataset(data.name, folder=data.folder)
     x, y = dataset.features(progress=progress)
     groups = dataset.groups(x, y)
-    train, test = split_by_group(groups, test_fraction=data.test_fraction, seed=seed)
-    test = test if dataset.distinct else one_per_group(test, groups, seed=seed)
+    train, held = split_by_group(groups, test_fraction=data.test_fraction, seed=seed)
+    test = held if dataset.distinct else one_per_group(held, groups, seed=seed)
     rows = draw_rows_of_pools(
         train,
         pairs=data.pairs,
@@ -238,6 +244,7 @@ def _from_dataset(data: BundledData, seed: int, progress: bool) -> Material:
         places=_places(
             np.arange(len(dataset)), dataset.called, rows.pairs, rows.x_pool, rows.y_pool
         ),
+        held_out=HeldOut(len(held), len(test), not dataset.distinct),
         keys=groups[rows.pairs],
     )
 
@@ -288,7 +295,7 @@ def _from_rows(config: RunConfig, data: RowsData, manifest: Manifest, progress: 
     x, y = x_side.features, y_side.features
     enforce_bad_limit(manifest.bad, total=manifest.n_read, limit=data.bad_limit, source=data.source)
     pairs = manifest.pairs
-    held, test = _test_pairs(manifest, data, x, y, config.seed)
+    held, test, held_out = _test_pairs(manifest, data, x, y, config.seed)
     known = np.setdiff1d(pairs, held)
     known = known[~np.isin(manifest.groups[known], _groups_of(manifest, held))]
     # Unpaired rows of the test part, of a group that the test holds, or much like a test item
@@ -299,6 +306,11 @@ def _from_rows(config: RunConfig, data: RowsData, manifest: Manifest, progress: 
     if manifest.test is None:
         x_pool = x_pool[~_near(x[x_pool], x[held], data.near_duplicate)]
         y_pool = y_pool[~_near(y[y_pool], y[held], data.near_duplicate)]
+    left_out = (
+        len(pairs) - len(held) - len(known),
+        len(manifest.x_only) - len(x_pool),
+        len(manifest.y_only) - len(y_pool),
+    )
     pools = make_pools(
         x[known],
         y[known],
@@ -342,6 +354,7 @@ def _from_rows(config: RunConfig, data: RowsData, manifest: Manifest, progress: 
             *(known, x_pool, y_pool),
             manifest.origins,
         ),
+        held_out=replace(held_out, left_out=left_out),
         keys=_keys(manifest, known),
     )
 
@@ -356,23 +369,25 @@ def _captions(side: EncodedSide, items: Sequence[Item], test: IntArray) -> Capti
 
 def _test_pairs(
     manifest: Manifest, data: RowsData, x: FloatArray, y: FloatArray, seed: int
-) -> tuple[IntArray, IntArray]:
-    """Pairs kept out of training, and those of them that make the gallery, one a group."""
+) -> tuple[IntArray, IntArray, HeldOut]:
+    """Pairs kept out of training, those of them that make the gallery, and both in numbers."""
     pairs = manifest.pairs
-    none = pairs[:0], pairs[:0]
-    if manifest.test is not None:
-        given = pairs[manifest.test[pairs]]
-        return given, given
-    # Few pairs are worth more in training than as a test that says nothing.
-    if data.held_out is None or len(pairs) * data.held_out < 2:
-        return none
+    none = pairs[:0]
+    if manifest.test is not None or data.held_out is None:
+        given = none if manifest.test is None else pairs[manifest.test[pairs]]
+        return given, given, HeldOut(len(given), len(given), why="no pair is marked as test")
+    if not held_out_about(len(pairs), data.held_out):
+        why = f"a share of {data.held_out:g} of {len(pairs)} pairs is less than 2"
+        return none, none, HeldOut(why=why)
     groups = near_duplicate_groups(
         x[pairs], y[pairs], threshold=data.near_duplicate, keys=[_keys(manifest, pairs)]
     )
     if len(np.unique(groups)) < 2:
-        return none
-    _, test = split_by_group(groups, test_fraction=data.held_out, seed=seed)
-    return pairs[test], pairs[one_per_group(test, groups, seed=seed)]
+        why = f"all {len(pairs)} pairs are near-duplicates of each other, or of one group"
+        return none, none, HeldOut(why=why)
+    _, held = split_by_group(groups, test_fraction=data.held_out, seed=seed)
+    test = one_per_group(held, groups, seed=seed)
+    return pairs[held], pairs[test], HeldOut(len(held), len(test), grouped=True)
 
 
 def _keys(manifest: Manifest, rows: IntArray) -> IntArray:

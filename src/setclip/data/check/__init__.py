@@ -25,6 +25,7 @@ from setclip.data.check.findings import (
 from setclip.data.check.items import bad_item_findings, item_findings, read_contents
 from setclip.data.datasets import Dataset, load_dataset
 from setclip.data.feature_files import FeatureFiles, read_feature_files
+from setclip.data.held_out import held_out_about
 from setclip.data.manifest import Manifest
 from setclip.data.pools import NO_SET, FloatArray, IntArray, Pools, make_pools
 from setclip.data.splits import PoolRows, draw_rows_of_pools
@@ -149,11 +150,17 @@ def _manifest_supervision(manifest: Manifest, data: ManifestData | LayoutData) -
     test = np.zeros(len(manifest), dtype=bool) if manifest.test is None else manifest.test
     pairs = manifest.pairs
     held_out = (
-        int(test[pairs].sum()) if data.held_out is None else round(data.held_out * len(pairs))
+        int(test[pairs].sum())
+        if data.held_out is None
+        else held_out_about(len(pairs), data.held_out)
     )
     x_only, y_only = (rows[~test[rows]] for rows in (manifest.x_only, manifest.y_only))
     return count_supervision(
-        len(pairs) - held_out, manifest.sets[x_only], manifest.sets[y_only], test_pairs=held_out
+        len(pairs) - held_out,
+        manifest.sets[x_only],
+        manifest.sets[y_only],
+        test_pairs=held_out,
+        test_drawn=data.held_out is not None,
     )
 
 
@@ -267,7 +274,9 @@ def _bundled_supervision(data: BundledData, dataset: Dataset, train: int) -> Sup
     if data.condition == "concept-sets":
         # About as many concepts lie in the training part as rows do.
         x_sets = y_sets = np.sort(dataset.concepts)[:rest]
-    return count_supervision(data.pairs, x_sets, y_sets, test_pairs=len(dataset) - train)
+    return count_supervision(
+        data.pairs, x_sets, y_sets, test_pairs=len(dataset) - train, test_drawn=True
+    )
 
 
 def _encode(

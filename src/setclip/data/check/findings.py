@@ -53,6 +53,8 @@ class Supervision:
         uneven_sets: Sets that hold more items on one side than on the other.
         strays: Sets with items on one side only.
         test_pairs: Pairs held out for the test; for a share still to be drawn, about how many.
+        test_drawn: Whether that share is still to be drawn, by group: then the test is smaller
+            where groups have several pairs, and takes what is like it out of the pools.
     """
 
     pairs: int
@@ -65,10 +67,11 @@ class Supervision:
     uneven_sets: int
     strays: int
     test_pairs: int
+    test_drawn: bool = False
 
 
 def count_supervision(
-    pairs: int, x_sets: IntArray, y_sets: IntArray, *, test_pairs: int
+    pairs: int, x_sets: IntArray, y_sets: IntArray, *, test_pairs: int, test_drawn: bool = False
 ) -> Supervision:
     """Count pairs, sets and pools.
 
@@ -77,6 +80,7 @@ def count_supervision(
         x_sets: Set of each item known only by x, `NO_SET` for none. Shape [n].
         y_sets: Set of each item known only by y. Shape [m].
         test_pairs: Pairs held out.
+        test_drawn: Whether that is a share still to be drawn.
     """
     in_x, in_y = x_sets[x_sets != NO_SET], y_sets[y_sets != NO_SET]
     names, inverse = np.unique(np.concatenate([in_x, in_y]), return_inverse=True)
@@ -95,6 +99,7 @@ def count_supervision(
         uneven_sets=int((x_sizes != y_sizes)[shared].sum()),
         strays=int((~shared).sum()),
         test_pairs=test_pairs,
+        test_drawn=test_drawn,
     )
 
 
@@ -163,7 +168,9 @@ def _counts_table(counts: Supervision) -> RenderableType:
     about = f"{counts.sets:,} sets, half of them up to {counts.set_size:,} items a side"
     table.add_row("sets", f"{counts.set_x:,}", f"{counts.set_y:,}", about if counts.sets else "")
     table.add_row("pools", f"{pools[0]:,}", f"{pools[1]:,}", "")
-    table.add_row("test pairs", f"{counts.test_pairs:,}", f"{counts.test_pairs:,}", "")
+    drawn = "about: fit draws them by group, and scores one of each"
+    drawn = drawn if counts.test_drawn and counts.test_pairs else ""
+    table.add_row("test pairs", f"{counts.test_pairs:,}", f"{counts.test_pairs:,}", drawn)
     return table
 
 
