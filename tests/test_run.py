@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 import tiny_encoders
-from tiny import write_arrays
+from tiny import few_emoji, write_arrays
 
 from setclip.config import parse_config
+from setclip.data import material as material_module
 from setclip.data.bad_items import BadItem, TooManyBadItemsError, read_bad_items, write_bad_items
 from setclip.mining import mine_run
 from setclip.model import AlignedModel
@@ -207,6 +208,18 @@ def test_rows_of_zeros_do_not_keep_a_run_from_its_report(tmp_path, part):
     fit(config)
     left = 28 if part == "x_pairs" else 18
     assert f"shared geometry over {left} pairs" in run_report(config.output).read_text()
+
+
+def test_only_a_drawn_gallery_is_one_of_each_group(tmp_path, monkeypatch):
+    config = config_of(tmp_path, compare=())
+    fit(config)
+    assert "Gallery of 20 held-out items; both" in run_report(config.output).read_text()
+    monkeypatch.setattr(material_module, "load_dataset", lambda *_, **__: few_emoji())
+    drawn = config_of(tmp_path, data={"kind": "bundled", "pairs": 30}, compare=())
+    drawn = drawn.model_copy(update={"output": tmp_path / "drawn"})
+    fit(drawn)
+    page = run_report(drawn.output).read_text()
+    assert "held-out items, one of each group of near-duplicates; both" in page
 
 
 def test_verdict_recommends_a_comparison_that_does_better(tmp_path):

@@ -94,7 +94,13 @@ def run_report(
     material = run_material(config, progress=progress)
     model, bad = AlignedModel.load(folder, trust=True), read_bad_items(folder / BAD_ITEMS)
     shared = _alignability(material)
-    own_table = _table(results, int(stored["gallery"]), stored["command"], config)
+    own_table = _table(
+        results,
+        int(stored["gallery"]),
+        stored["command"],
+        config.seed,
+        grouped=material.held_out.grouped,
+    )
     return write_report(
         ReportContent(
             title=title or f"{results[0].name} on {material.x_name} ↔ {material.y_name}",
@@ -204,7 +210,7 @@ def _notices(own: Result, material: Material) -> tuple[Notice, ...]:
 
 
 def _table(
-    results: Sequence[Result], gallery: int, command: str, config: RunConfig
+    results: Sequence[Result], gallery: int, command: str, seed: int, *, grouped: bool
 ) -> ResultTable | None:
     if not results[0].recall:
         return None
@@ -228,12 +234,13 @@ def _table(
         )
     guess = chance_recall(gallery, [int(k) for k in ks])
     rows.append(Row("chance", (*(guess[int(k)] for k in ks), (gallery + 1) / 2, None), ("chance",)))
+    each = ", one of each group of near-duplicates" if grouped else ""
     return ResultTable(
         "This run",
         tuple(columns),
         tuple(rows),
-        f"Gallery of {gallery:,} held-out items, one of each group of near-duplicates; both "
-        f"directions averaged; seed {config.seed}; intervals over queries.",
+        f"Gallery of {gallery:,} held-out items{each}; both directions averaged; seed {seed}; "
+        "intervals over queries.",
         command,
     )
 
