@@ -1,15 +1,25 @@
 """A run from config to folder: what it holds, that it resumes, refuses, compares and reports."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_encoders
 from tiny import few_emoji, write_arrays
 
+from setclip import run as run_module
 from setclip.config import parse_config
 from setclip.data import material as material_module
-from setclip.data.bad_items import BadItem, TooManyBadItemsError, read_bad_items, write_bad_items
+from setclip.data.bad_items import (
+    BadItem,
+    Places,
+    TooManyBadItemsError,
+    read_bad_items,
+    write_bad_items,
+)
+from setclip.data.material import Material
+from setclip.data.pools import make_pools
 from setclip.mining import mine_run
 from setclip.model import AlignedModel
 from setclip.run import run_config, run_evaluate, run_fit, run_results
@@ -74,6 +84,25 @@ def test_data_that_have_changed_since_the_fit_are_refused(tmp_path, part):
     for again in (run_evaluate, run_report, mine_run):
         with pytest.raises(ValueError, match=r"changed since .*run was fitted.*other content"):
             again(config.output)
+
+
+def test_raw_items_are_known_by_their_places_and_not_by_what_an_encoder_made_of_them():
+    def fingerprint(rows=(0, 1, 2), text="an owl", scale=1.0):
+        x = scale * np.arange(6, dtype=np.float32).reshape(3, 2)
+        return run_module._fingerprint(
+            Material(
+                make_pools(x, x),
+                *(x[:1], x[:1], [], []),
+                x_encoder="minilm",
+                x_test_items=[text],
+                y_test_items=[Path("photos/owl.jpg")],
+                places={"x pairs": Places("caption", np.array(rows))},
+            )
+        )
+
+    assert fingerprint(scale=1 + 1e-6) == fingerprint()
+    assert fingerprint(rows=(0, 1, 3)) != fingerprint()
+    assert fingerprint(text="a heron") != fingerprint()
 
 
 def test_data_that_have_grown_since_the_fit_are_told_in_numbers(tmp_path):

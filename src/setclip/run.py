@@ -7,6 +7,7 @@ fitting the same config again goes on from there.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import time
@@ -253,11 +254,28 @@ def run_material(config: RunConfig, *, progress: bool = False) -> Material:
 
 def _data(material: Material) -> dict[str, str]:
     """What a run is fitted to and tested on: in words, and as a fingerprint."""
-    parts = material.pools, make_pools(material.x_test, material.y_test)
     return {
         "parts": f"{material.pools.describe()}; {len(material.x_test):,} test items",
-        "digest": "/".join(map(digest, parts)),
+        "digest": _fingerprint(material),
     }
+
+
+def _fingerprint(material: Material) -> str:
+    """Of ready features their bytes; of raw items which of them stand where.
+
+    What an encoder makes of the same items differs in its last digits between machines.
+    """
+    if not material.x_encoder and not material.y_encoder:
+        parts = material.pools, make_pools(material.x_test, material.y_test)
+        return "/".join(map(digest, parts))
+    hasher = hashlib.sha256()
+    for stream, places in sorted(material.places.items()):
+        hasher.update("\0".join([stream, *places.sources]).encode())
+        hasher.update(np.ascontiguousarray(places.rows).data)
+    for item in (*material.x_test_items, *material.y_test_items):
+        raw = item.name if isinstance(item, Path) else item
+        hasher.update(raw if isinstance(raw, bytes) else str(raw).encode())
+    return hasher.hexdigest()[:16]
 
 
 def method_name(method: Method) -> str:
