@@ -17,11 +17,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from torch.nn.functional import gelu, layer_norm
+from torch.nn.functional import gelu, layer_norm, normalize
 
 from setclip import encoders
 from setclip.linear.maps import AffineMap, Kernel, unit_rows
-from setclip.model import FORMAT_VERSION, ROWS_AT_A_TIME, AlignedModel, HeadSpec, ModelCard, Tower
+from setclip.model import (
+    FORMAT_VERSION,
+    ROWS_AT_A_TIME,
+    AlignedModel,
+    HeadSpec,
+    ModelCard,
+    Tower,
+    unit,
+)
 
 
 def model(kind: str = "linear", *, dim: int = 4, weights: int = 0, **card: Any) -> AlignedModel:
@@ -73,6 +81,56 @@ def test_a_closed_form_becomes_a_tower(landmarks: int) -> None:
     x = features(5, 6)
     expected = affine(x) / np.linalg.norm(affine(x), axis=1, keepdims=True)
     np.testing.assert_allclose(tower(torch.from_numpy(x)).detach(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1.0, 37.0, 1e4])
+def test_rows_of_ordinary_scale_keep_every_bit(scale: float) -> None:
+    z = scale * torch.from_numpy(features(300, 37))
+    z[3] = 0
+    ours, torchs = z.clone().requires_grad_(), z.clone().requires_grad_()
+    found, expected = unit(ours), normalize(torchs, dim=-1)
+    assert torch.equal(found, expected)
+    for rows in (found, expected):
+        (rows * torch.from_numpy(features(300, 37)).flip(0)).sum().backward()
+    assert torch.equal(ours.grad, torchs.grad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("exponent", [-100, -70, 70, 120])
+def test_rows_of_any_scale_become_unit(exponent: int) -> None:
+    z = torch.from_numpy(features(50, 12))
+    assert torch.equal(unit(torch.ldexp(z, torch.tensor(exponent))), unit(z))
+    assert torch.equal(unit(torch.zeros(2, 3)), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("landmarks", [0, 9])
+@pytest.mark.parametrize("exponent", [-115, 115])
+def test_a_closed_form_of_features_of_any_scale(exponent: int, landmarks: int) -> None:
+    rng = np.random.default_rng(0)
+    marks = unit_rows(rng.standard_normal((landmarks, 6)))
+    centre, shape = rng.standard_normal(6), (landmarks or 6, 3)
+    # A kernel undoes the scale of the features; without one the weights have to.
+    undo = 0 if landmarks else -exponent
+    weight, bias = np.ldexp(rng.standard_normal(shape), undo), rng.standard_normal(3)
+    kernel = Kernel(np.ldexp(centre, exponent), marks, 2.0) if landmarks else None
+    tower = Tower.from_map(AffineMap(weight, bias, kernel))
+    x = np.ldexp(features(5, 6), exponent)
+    expected = AffineMap(weight, bias, kernel)(x)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(tower(torch.from_numpy(x)).detach(), expected, atol=1e-5)
+
+
+def test_a_map_that_float32_cannot_hold_keeps_its_directions() -> None:
+    weight, bias = np.diag([3e45, 1e45]), np.array([2e3, -1e3])
+    tower = Tower.from_map(AffineMap(weight, bias))
+    x = torch.tensor([[1e-37, 2e-37]])
+    torch.testing.assert_close(tower(x), torch.tensor([[3.0, 2.0]]) / 13**0.5)
+
+
+def test_a_map_that_float32_holds_is_kept_as_it_is() -> None:
+    weight, bias = np.diag([3e20, 1e-20]), np.array([1e10, 0.1])
+    head = Tower.from_map(AffineMap(weight, bias)).head
+    np.testing.assert_array_equal(head.weight.detach(), weight.T.astype(np.float32))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(head.bias.detach(), bias.astype(np.float32))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from torch.nn.functional import gelu, normalize
 
 from setclip.data.atomic import replacing, write_text
 from setclip.data.pools import Examples, FloatArray, to_numpy
-from setclip.linear.maps import AffineMap
+from setclip.linear.maps import AffineMap, Array
 
 if TYPE_CHECKING:
     from setclip.encoders.backbone import Backbone
@@ -29,6 +29,10 @@ HeadKind = Literal["linear", "projection"]
 FORMAT_VERSION = 1
 ROWS_AT_A_TIME = 8192
 ITEMS_AT_A_TIME = 32
+# Of float32, without sign and mantissa.
+EXPONENT_BITS = 0x7F800000
+# Numbers of a map between 2 to the power of minus this and of this are kept as they are.
+SAFE_EXPONENT = 100
 
 Side = Literal["x", "y"]
 
@@ -86,7 +90,7 @@ class KernelHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape [n, d_in] to [n, d_out]."""
-        cosines = normalize(x - self.centre, dim=-1) @ self.landmarks.T
+        cosines = unit(x - self.centre) @ self.landmarks.T
         z: Tensor = self.project(torch.exp(self.sharpness * (cosines - 1)))
         return z
 
@@ -101,7 +105,7 @@ class Tower(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape [n, d_in] to unit rows [n, d_out]."""
-        return normalize(self.head(x), dim=-1)
+        return unit(self.head(x))
 
     @classmethod
     def from_map(cls, affine: AffineMap) -> Tower:
@@ -119,9 +123,10 @@ class Tower(nn.Module):
             tower.head.sharpness.fill_(kernel.sharpness)
             linear = tower.head.project
         assert isinstance(linear, nn.Linear)
+        weight, bias = _in_range(affine)
         with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(affine.weight.T))
-            linear.bias.copy_(torch.from_numpy(affine.bias))
+            linear.weight.copy_(torch.from_numpy(weight.T))
+            linear.bias.copy_(torch.from_numpy(bias))
         return tower
 
 
@@ -136,6 +141,30 @@ class EncoderTower(nn.Module):
         """One row an item in every tensor, to unit rows [n, d_out]."""
         z: Tensor = self.head(self.encoder(batch))
         return z
+
+
+def unit(z: Tensor) -> Tensor:
+    """Rows of length one, whatever their magnitude; a zero row stays zero. Shape [..., d]."""
+    if z.dtype != torch.float32:
+        return normalize(z, dim=-1)
+    # Squares of large or small float32 leave its range. The power of two at or below the largest
+    # number, which has no mantissa, divides exactly: where squares fit, no bit changes.
+    peak = z.detach().abs().amax(dim=-1, keepdim=True)
+    power = (peak.view(torch.int32) & EXPONENT_BITS).view(torch.float32)
+    power = power.clamp(min=torch.finfo(torch.float32).tiny).where(peak > 0, 1.0)
+    return normalize(z / power, dim=-1)
+
+
+def _in_range(affine: AffineMap) -> tuple[Array, Array]:
+    """Weight and bias; by a power of two closer to one where float32 might not hold them.
+
+    Of what they give only the direction counts.
+    """
+    largest = max(np.abs(affine.weight).max(), np.abs(affine.bias).max())
+    exponent = np.frexp(largest)[1]
+    if abs(exponent) < SAFE_EXPONENT:
+        return affine.weight, affine.bias
+    return np.ldexp(affine.weight, -exponent), np.ldexp(affine.bias, -exponent)
 
 
 def _head(spec: HeadSpec) -> nn.Module:
