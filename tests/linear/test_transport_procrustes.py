@@ -145,3 +145,10 @@ def test_four_rows_a_side_run_through() -> None:
     made = rotated_clouds(0, n=4, m=5)
     found = transport_procrustes(made.x, made.y, **SMALL)
     assert np.isfinite(found.alignment.x.weight).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_pools_of_two_points_show_no_covariance_and_are_still_laid_onto_each_other() -> None:
+    x = np.eye(2)[np.arange(8) % 2]
+    maps = transport_procrustes(x, x).alignment
+    assert abs(maps.x(x) @ maps.y(x).T) == pytest.approx(np.full((8, 8), 0.5))

@@ -269,7 +269,8 @@ def _step(job: _Job, chain: _Chain, half: Half, *, power: float, epsilon: float)
 
 def _embed(cross: Rows, x: Rows, y: Rows, power: float) -> tuple[Rows, Rows]:
     u, s, vt = thin_svd(cross)
-    weight = (s / s[0]) ** (power / 2)
+    # No covariance carries no direction: none is to be preferred.
+    weight = (s / s[0]) ** (power / 2) if s[0] > 0 else np.ones_like(s)
     return unit_rows(x @ (u * weight)), unit_rows(y @ (vt.T * weight))
 
 
