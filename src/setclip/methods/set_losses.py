@@ -32,7 +32,7 @@ class SetLosses(Options):
     normalise: bool = False
     """Whether SDD compares normalised densities."""
     leave_one_out: bool = False
-    """Whether a point counts in its own density in SDD."""
+    """Whether a point is left out of its own density in SDD."""
     adaptive: PositiveInt | None = None
     """Neighbours that set each point's own SDD bandwidth; None uses one bandwidth."""
     mmd_bandwidths: tuple[PositiveFloat, ...] | None = None

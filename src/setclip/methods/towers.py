@@ -154,7 +154,7 @@ class Towers(TowerSettings, SetLosses):
     """The method whose maps of the frozen features the heads start from; own keeps the features
     as they are, for the two towers of a pretrained CLIP; random has nothing to start from."""
     temperature: PositiveFloat = 0.1
-    """Of CLIP, SSL and the targets of the matching."""
+    """Of CLIP, SSL and the predictions that the matching is compared with."""
     weight_sdd: NonNegativeFloat = 0.1
     """Of the semantic density distribution loss."""
     weight_mmd: NonNegativeFloat = 0.05
