@@ -123,7 +123,7 @@ def test_too_few_pairs_give_no_verdict(n: int) -> None:
     ],
 )
 def test_thresholds_and_sentences(interval: Interval, level: str, opening: str) -> None:
-    found = Alignability(90, MutualKnn(interval, chance=0.1, k=9), cka=0.3, cka_biased=0.5)
+    found = Alignability(90, MutualKnn(interval, chance=0.1, k=9), cka=0.3)
     assert found.level == level
     assert found.verdict.startswith(opening)
     assert f"{interval:.2f} against 0.10 by chance, CKA 0.30" in found.verdict
@@ -134,8 +134,8 @@ def test_thresholds_and_sentences(interval: Interval, level: str, opening: str) 
 def test_what_an_interval_leaves_room_for(high: float, expected: bool) -> None:
     """Much is 0.35 above chance: an overlap of 0.415 where chance is 0.1."""
     measured = MutualKnn(Interval(0.25, 0.05, high), chance=0.1, k=9)
-    assert Alignability(90, measured, cka=0.3, cka_biased=0.5).may_be_much == expected
-    assert Alignability(5, None, None, None).may_be_much
+    assert Alignability(90, measured, cka=0.3).may_be_much == expected
+    assert Alignability(5, None, None).may_be_much
 
 
 def test_many_pairs_are_sampled() -> None:

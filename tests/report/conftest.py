@@ -126,7 +126,7 @@ def make_content(words: Words = str) -> ReportContent:
         densities=densities(w),
         galleries=galleries(w),
         classes=ClassTable(confusion([w("face"), w("food")], [w("food")] * 2), w("by group")),
-        alignability=Alignability(50, MutualKnn(Interval(0.12, 0.08, 0.16), 0.03, 10), 0.31, 0.5),
+        alignability=Alignability(50, MutualKnn(Interval(0.12, 0.08, 0.16), 0.03, 10), 0.31),
         bad_items=BadItems(
             3, 1906, (BadItem(17, w("image"), w("a.png"), w("truncated")),), w("bad_items.jsonl")
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,6 @@ from setclip.training.journal import Journal
 
 Way = Literal["probe", "knn", "finetune", "sequence-to-structure", "structure-to-sequence"]
 
-WAYS: tuple[Way, ...] = get_args(Way)
 ACROSS: tuple[Way, ...] = ("sequence-to-structure", "structure-to-sequence")
 """Zero-shot: the nearest labelled chain is looked for in the other modality."""
 

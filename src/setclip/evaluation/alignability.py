@@ -62,15 +62,13 @@ class Alignability:
 
     Attributes:
         pairs: Number of known pairs that were given.
-        mutual_knn: Overlap of neighbours; None below 10 pairs, as are the next two.
+        mutual_knn: Overlap of neighbours; None below 10 pairs, as is the next.
         cka: Linear CKA, debiased.
-        cka_biased: Linear CKA as usually quoted, which grows as pairs get fewer.
     """
 
     pairs: int
     mutual_knn: MutualKnn | None
     cka: float | None
-    cka_biased: float | None
 
     @property
     def shared(self) -> float | None:
@@ -143,7 +141,7 @@ def alignability(
     left, right = np.asarray(x), np.asarray(y)
     check_lengths(x=left, y=right)
     if len(left) < FEWEST_PAIRS:
-        return Alignability(len(left), None, None, None)
+        return Alignability(len(left), None, None)
     rows = sample_rows(len(left), cap, seed)
     # Checked before sampling, so that a message names the caller's row.
     units = unit_rows("x", left)[rows], unit_rows("y", right)[rows]
@@ -152,7 +150,6 @@ def alignability(
         len(left),
         mutual_knn(*units, k=min(k, len(rows) // 5), seed=seed),
         linear_cka(*kept),
-        linear_cka(*kept, debiased=False),
     )
 
 

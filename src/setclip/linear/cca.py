@@ -12,13 +12,7 @@ from setclip.linear.svd import thin_svd
 
 
 def cca(
-    x: Principal,
-    y: Principal,
-    cross: Array,
-    *,
-    penalty: float,
-    power: float = 0.0,
-    dim: int | None = None,
+    x: Principal, y: Principal, cross: Array, *, penalty: float, power: float = 0.0
 ) -> Alignment:
     """Whiten both sides, rotate onto the directions that correlate most.
 
@@ -32,7 +26,6 @@ def cca(
         penalty: Ridge in units of the mean variance of a feature, positive.
         power: Each canonical direction is scaled by its correlation to this power: 0 is CCA, more
             trusts strong directions more.
-        dim: Keep at most so many directions.
 
     Raises:
         ValueError: The penalty is not positive, or the cross-covariance is zero.
@@ -43,7 +36,6 @@ def cca(
     y_scale = 1 / np.sqrt(y.variance + penalty * mean_variance(y))
     u, s, vt = thin_svd(x_scale[:, None] * cross * y_scale)
     rank = directions(s, scale=1.0)
-    rank = min(rank, dim or rank)
     weight = (s[:rank] / s[0]) ** power
     return Alignment(
         x.then(x_scale[:, None] * u[:, :rank] * weight),
