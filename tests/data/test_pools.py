@@ -74,6 +74,13 @@ def test_takes_any_array_of_numbers(values: Any) -> None:
     np.testing.assert_array_equal(pools.x_pairs, np.ones((2, 3)))
 
 
+def test_zeros_and_whatever_float32_holds_are_taken() -> None:
+    pools = make_pools(np.zeros((2, 3)), 1e-37 * some(2, 3), x_pool=1e36 * np.ones((1, 3)))
+    assert not pools.x_pairs.any()
+    assert pools.y_pairs.any()
+    assert make_pools([[1.0]], np.ma.ones((1, 2))).y_dim == 2
+
+
 def test_float32_is_not_copied() -> None:
     x = some(3, 2).astype(np.float32)
     assert make_pools(x, x).x_pairs is x
@@ -139,6 +146,27 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (
         {"x_pool": [[0.0], [1e60]], "y_pool": some(2, 3)},
         r"x_pool has NaN or infinite values \(as float32\) in 1 rows, the first is row 1",
+    ),
+    (
+        {"x_pool": [[0.0], [-2e36]], "y_pool": some(2, 3)},
+        r"x_pool reaches 2.0e\+36 in row 1: sums of such numbers leave float32. Drop the row",
+    ),
+    (
+        {"x_pairs": some(2, 3), "y_pairs": 1e-42 * some(2, 3)},
+        "y_pairs has no number above .*e-4. .as float32., where .* Multiply all its rows",
+    ),
+    ({"x_pool": [[1e-60]], "y_pool": some(2, 3)}, "x_pool has no number above 0e.00"),
+    (
+        {"x_pairs": [[1, 2], [3]], "y_pairs": some(2, 3)},
+        "x_pairs cannot be read as one array .*inhomogeneous.*: give every row as many numbers",
+    ),
+    (
+        {"x_pool": some(2, 3), "y_pool": np.ma.masked_greater(np.arange(6.0).reshape(2, 3), 3)},
+        "y_pool is a masked array with masked values, .*: drop their rows, or fill",
+    ),
+    (
+        {"x_pool": some(2, 3), "x_sets": np.ma.masked_equal([0, 1], 1), "y_pool": some(2, 3)},
+        "x_sets is a masked array with masked",
     ),
     (
         {"x_pool": some(2, 3), "y_pool": some(2, 3), "x_sets": [0, 1, 2]},

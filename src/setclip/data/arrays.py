@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from setclip.data.pools import AnyArray, FloatArray, non_finite_rows
+from setclip.data.pools import AnyArray, FloatArray, as_float32, non_finite_rows
 from setclip.suggest import nearest
 
 SUFFIXES = (".npy", ".safetensors", ".parquet")
@@ -46,8 +46,7 @@ def read_features(source: str | Path) -> FloatArray:
         )
     if not array.shape[1]:
         raise ArrayFileError(f"{source}: has no features (shape {list(array.shape)}).")
-    with np.errstate(over="ignore"):  # what overflows float32 is reported below, with its row
-        array = array.astype(np.float32, copy=False)
+    array = as_float32(array)  # what overflows is reported below, with its row
     bad = non_finite_rows(array)
     if len(bad):
         column = int(np.argmin(np.isfinite(array[bad[0]])))

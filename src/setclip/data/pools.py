@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ IntArray = npt.NDArray[np.int64]
 
 NO_SET = -1
 _CHECK_BYTES = 64 << 20
+# Sums over larger features could leave float32, and below the smallest normal number it loses
+# digits.
+LARGEST, SMALLEST = 2.0**120, float(np.finfo(np.float32).tiny)
 
 Item = bytes | str | Path | tuple[str, ...]
 """A raw item: an image's bytes or path, a text, or several texts of which any one will do."""
@@ -217,7 +220,7 @@ def make_pools(
 def _matrix(name: str, values: npt.ArrayLike | None) -> FloatArray | None:
     if values is None:
         return None
-    array = to_numpy(values)
+    array = named_array(name, values)
     if array.ndim != 2:
         raise ValueError(
             f"{name} has shape {list(array.shape)}, expected [rows, features]. "
@@ -225,28 +228,66 @@ def _matrix(name: str, values: npt.ArrayLike | None) -> FloatArray | None:
         )
     if not array.shape[1]:
         raise ValueError(f"{name} has no features (shape {list(array.shape)}).")
+    check_numbers(name, array)
+    rows = as_float32(array)
+    largest = magnitude(rows)
+    if not largest <= LARGEST:
+        raise beyond_float32(name, rows)
+    if largest < SMALLEST and array.any():
+        raise ValueError(
+            f"{name} has no number above {largest:.0e} (as float32), where float32 has few digits "
+            "left. Multiply all its rows by one large number."
+        )
+    return rows
+
+
+def check_numbers(name: str, array: AnyArray) -> None:
+    """Raise ValueError unless an array holds real numbers."""
     if array.dtype.kind not in "fiu":
         raise ValueError(f"{name} holds {array.dtype}, expected numbers. Convert it to float32.")
-    with np.errstate(over="ignore"):  # what overflows float32 is reported below, with its row
-        array = array.astype(np.float32, copy=False)
+
+
+def as_float32(array: AnyArray) -> FloatArray:
+    """The array itself where it is float32; what float32 cannot hold becomes infinite."""
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32, copy=False)
+
+
+def magnitude(array: FloatArray) -> float:
+    """The largest there is, NaN where there is one, found block by block."""
+    ends = [(block.min(), block.max()) for _, block in _blocks(array)]
+    return float(np.abs(ends).max(initial=0))
+
+
+def beyond_float32(name: str, array: FloatArray) -> ValueError:
+    """What is said of an array of no finite :func:`magnitude`, or one above `LARGEST`."""
     bad = non_finite_rows(array)
     if len(bad):
-        raise ValueError(
+        return ValueError(
             f"{name} has NaN or infinite values (as float32) in {len(bad)} rows, the first "
             f"is row {bad[0]}. Drop these rows or repair the encoder's output."
         )
-    return array
+    row = int((np.abs(array) > LARGEST).any(axis=1).argmax())
+    return ValueError(
+        f"{name} reaches {np.abs(array[row]).max():.1e} in row {row}: sums of such numbers leave "
+        "float32. Drop the row if it is damaged, or divide all rows by one large number."
+    )
 
 
 def non_finite_rows(array: AnyArray) -> IntArray:
     """Rows with NaN or infinity, found block by block. Counted from 0, shape [bad]."""
-    step = max(1, _CHECK_BYTES // (array.itemsize * array.shape[1]))
-    blocks = []
-    for start in range(0, len(array), step):
-        finite = np.isfinite(array[start : start + step]).all(axis=1)
-        blocks.append(start + np.flatnonzero(~finite))
-        _leave_memory(array)
+    blocks = [
+        start + np.flatnonzero(~np.isfinite(block).all(axis=1)) for start, block in _blocks(array)
+    ]
     return np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.int64)
+
+
+def _blocks(array: AnyArray) -> Iterator[tuple[int, AnyArray]]:
+    """Parts of the rows and where they start; of a memory-mapped file only one is in memory."""
+    step = max(1, _CHECK_BYTES // (array.itemsize * array.shape[1]))
+    for start in range(0, len(array), step):
+        yield start, array[start : start + step]
+        _leave_memory(array)
 
 
 def _leave_memory(array: AnyArray) -> None:
@@ -257,6 +298,25 @@ def _leave_memory(array: AnyArray) -> None:
     # A writeable map may hold changes that are nowhere else.
     if isinstance(base, mmap.mmap) and not array.flags.writeable and hasattr(base, "madvise"):
         base.madvise(mmap.MADV_DONTNEED)
+
+
+def named_array(name: str, values: Any) -> AnyArray:
+    """:func:`to_numpy` of an argument of that name.
+
+    Raises:
+        ValueError: Rows of unequal length, or a masked array, whose mask would be lost.
+    """
+    if np.ma.is_masked(values):
+        raise ValueError(
+            f"{name} is a masked array with masked values, which no method knows of: drop their "
+            "rows, or fill them with numpy.ma.filled."
+        )
+    try:
+        return to_numpy(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} cannot be read as one array ({error}): give every row as many numbers."
+        ) from error
 
 
 def to_numpy(values: Any) -> npt.NDArray[Any]:
@@ -294,7 +354,7 @@ def _ids(name: str, ids: npt.ArrayLike | None, rows: int) -> IntArray:
     if ids is None:
         # One number seen n times: ten million rows without sets cost nothing.
         return np.broadcast_to(np.int64(NO_SET), (rows,))
-    array = to_numpy(ids)
+    array = named_array(name, ids)
     if array.shape != (rows,):
         raise ValueError(
             f"{name} has shape {list(array.shape)} for a pool of {rows} rows: give one set id a "
