@@ -203,6 +203,34 @@ def test_other_widths_are_refused(items: Any, shape: str) -> None:
         model().encode_x(items)
 
 
+def spoilt(value: float, *rows: int) -> np.ndarray:
+    x = np.ones((ROWS_AT_A_TIME + 40, 6))
+    x[list(rows), 2] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        (spoilt(np.nan, 8195, 8200), r"x has NaN .* in 2 rows, the first is row 8195. Drop these"),
+        (spoilt(-np.inf, 0), "x has NaN or infinite .* in 1 rows, the first is row 0"),
+        (spoilt(1e300, 7, 8200), "x has NaN .*as float32. in 2 rows, .* is row 7"),
+        (spoilt(-1e37, 8201), r"x reaches 1.0e\+37 in row 8201"),
+        (1j * np.ones((2, 6)), "x holds complex128, expected numbers"),
+        (np.full((2, 6), "1"), "x holds <U1, expected numbers"),
+        ([[1] * 6, [1] * 5], "x cannot be read as one array"),
+        (np.ma.masked_equal(np.eye(6), 1), "x is a masked array with masked values"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_what_align_refuses_is_refused_by_row(items: Any, message: str) -> None:
+    found = model()
+    with pytest.raises(ValueError, match=message):
+        found.encode_x(items)
+    with pytest.raises(ValueError, match=message):
+        found.similarity(items, features(2, 5))
+
+
 @pytest.mark.parametrize("items", [["a text"], [b"bytes"], [Path("image.png")]])
 def test_raw_items_need_an_encoder(items: list[Any]) -> None:
     message = r"fitted on ready y features and knows no encoder .* array of shape \[n, 5\]"

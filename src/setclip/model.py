@@ -18,7 +18,16 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize
 
 from setclip.data.atomic import replacing, write_text
-from setclip.data.pools import Examples, FloatArray, to_numpy
+from setclip.data.pools import (
+    LARGEST,
+    Examples,
+    FloatArray,
+    as_float32,
+    beyond_float32,
+    check_numbers,
+    magnitude,
+    named_array,
+)
 from setclip.linear.maps import AffineMap, Array
 
 if TYPE_CHECKING:
@@ -252,6 +261,9 @@ class AlignedModel:
 
         Returns:
             Unit rows, shape [n, dim].
+
+        Raises:
+            ValueError: Items that the model does not take; NaN or infinite features, by row.
         """
         return self._encode("x", items)
 
@@ -287,17 +299,20 @@ class AlignedModel:
             from setclip.encoders import from_card
 
             items = from_card(encoder).encode(list(items))  # type: ignore[arg-type]
-        array = to_numpy(items)
+        array = named_array(side, items)
         if array.ndim != 2 or array.shape[1] != tower.spec.d_in:
             raise ValueError(
                 f"{side} features have shape {list(array.shape)}, this model takes "
                 f"[n, {tower.spec.d_in}]: use the encoder it was fitted with."
             )
+        check_numbers(side, array)
         out = np.empty((len(array), self.dim), dtype=np.float32)
         with torch.inference_mode():
             for start in range(0, len(array), ROWS_AT_A_TIME):
                 rows = slice(start, start + ROWS_AT_A_TIME)
-                block = np.array(array[rows], dtype=np.float32)
+                block = np.array(as_float32(array[rows]))
+                if not magnitude(block) <= LARGEST:
+                    raise beyond_float32(side, as_float32(array))
                 out[rows] = tower(torch.from_numpy(block)).numpy()
         return out
 
