@@ -184,6 +184,31 @@ def test_rows_of_no_set(none):
     assert numbers[1].tolist() == [-1, 1, 2, -1]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["disc 9", "disc 10", "disc 010", "b"],
+        [2.5, 10, "10", None, ("a", 3), ("a", 12)],
+        [True, 0.0, 7, "x"],
+    ],
+)
+def test_the_number_of_a_set_does_not_depend_on_the_order_of_rows(names):
+    names = names * 2
+    expected = api._number_sets(names, names)[0]
+    assert len(set(expected)) == len(names) // 2
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(names))
+        shuffled = [names[row] for row in order]
+        x, y = api._number_sets(shuffled, names[::-1])
+        assert x.tolist() == expected[order].tolist()
+        assert y.tolist() == expected[::-1].tolist()
+
+
+def test_names_are_numbered_in_their_order():
+    names = ["disc 10", "disc 9", 3, 0.5, "disc 2"]
+    assert api._number_sets(names, names)[0].tolist() == [4, 3, 1, 0, 2]
+
+
 def test_whole_numbers_keep_their_value():
     numbers = api._number_sets([7, -1, 3], np.array([3, 7]))
     assert numbers[0].tolist() == [7, -1, 3]
