@@ -228,6 +228,8 @@ def test_no_row_in_a_set_is_no_error():
         ([0, 1], None, "x_sets is given without y_sets"),
         (None, [0, 1], "y_sets is given without x_sets"),
         ([0, 1], ["0", "1"], "share no set: x has 0, 1, y has '0', '1'.*same type"),
+        ([0, 1], [-1, -1], "share no set: x has 0, 1, y has none"),
+        ([None, ""], ["b", "a"], "share no set: x has none, y has 'b', 'a'"),
         ([[0], [1]], [0, 1], "x_sets cannot be read as one set a row"),
         (3, [0, 1], "x_sets cannot be read as one set a row"),
         ([0, 1], [{}, {}], "y_sets cannot be read as one set a row"),

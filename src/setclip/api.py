@@ -61,7 +61,8 @@ def align(
         x_sets: For each row of `x_pool` the set it belongs to, any number or name; -1, None, NaN or
             an empty name for none. Items of one set belong together, which with which is not known,
             and the two sides may have different counts. Shape [n].
-        y_sets: The same for `y_pool`; equal numbers or names are one set. Shape [m].
+        y_sets: The same for `y_pool`; equal numbers or names are one set, and one of a single side
+            counts as none. Shape [m].
         method: A name, or a configured method such as ``setclip.methods.CCA(penalty=10.0)``.
         seed: Same arrays, same seed, same model, bit for bit on CPU.
         progress: Show progress bars.
@@ -74,8 +75,9 @@ def align(
         what was decided and warns of what went wrong.
 
     Raises:
-        ValueError: Arrays that do not fit together, sets without a partner, an unknown method or
-            option, or too little supervision for the method, each with the remedy.
+        ValueError: Arrays that do not fit together, sets of which none stands on both sides, an
+            unknown method or option, or too little supervision for the method, each with the
+            remedy.
         TypeError: `method` is neither a name nor a configured method.
 
     Example:
@@ -164,7 +166,7 @@ def _number_sets(
         raise ValueError(f"{have} is given without {lack}: a set needs items on both sides.")
     x, x_names = _named("x_sets", x_sets)
     y, y_names = _named("y_sets", y_sets)
-    if x_names and y_names and not x_names.keys() & y_names.keys():
+    if (x_names or y_names) and not x_names.keys() & y_names.keys():
         raise ValueError(
             f"x_sets and y_sets share no set: x has {_few(x_names)}, y has {_few(y_names)}. "
             "Name a set the same way, and with the same type, on both sides."
@@ -210,4 +212,4 @@ def _is_no_set(value: Any) -> bool:
 
 def _few(names: Iterable[Hashable]) -> str:
     listed = [repr(n) for n in names]
-    return ", ".join(listed[:3]) + (", …" if len(listed) > 3 else "")
+    return ", ".join(listed[:3]) + (", …" if len(listed) > 3 else "") or "none"
