@@ -323,6 +323,24 @@ def test_seed_progress_and_folder_reach_the_method(tmp_path):
     assert Path(folder).is_dir()
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**70, 1.5, "3", None], ids=str)
+def test_what_is_no_seed_is_refused(seed):
+    x, y = planted(30)
+    with pytest.raises(
+        ValueError, match=re.escape(f"seed is {seed!r}: give a whole number from 0")
+    ):
+        setclip.align(x, y, method="cca", seed=seed)
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1, np.int64(7)], ids=str)
+def test_seeds_at_the_ends_and_of_numpy_are_taken(seed):
+    x, y = planted(60)
+    pools = {"x_pool": x[30:], "y_pool": y[30:]}
+    model = setclip.align(x[:30], y[:30], **pools, method="setclip", steps=2, folds=1, seed=seed)
+    assert model.card.seed == seed
+    assert type(model.card.seed) is int
+
+
 LONG = {
     **{"method": "setclip", "start": "random", "dim": 16, "batch": 64, "folds": 1},
     **{"steps": 600, "weight_sdd": 0.0, "balance": False},

@@ -17,6 +17,9 @@ from setclip.methods import METHODS, AnyMethod, Method
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
 
+# numpy's legacy generators, which scikit-learn draws from, take no larger one.
+LARGEST_SEED = 2**32 - 1
+
 SetIds = npt.ArrayLike | Iterable[Hashable]
 
 
@@ -64,7 +67,7 @@ def align(
         y_sets: The same for `y_pool`; equal numbers or names are one set, and one of a single side
             counts as none. Shape [m].
         method: A name, or a configured method such as ``setclip.methods.CCA(penalty=10.0)``.
-        seed: Same arrays, same seed, same model, bit for bit on CPU.
+        seed: 0 to 2**32 - 1. Same arrays, same seed, same model, bit for bit on CPU.
         progress: Show progress bars.
         directory: Folder for the log and the checkpoints. The same call with the same folder, after
             it was killed, resumes and ends with the same model. None keeps nothing.
@@ -96,12 +99,14 @@ def align(
         1.0
     """
     chosen = configured(method, options)
+    if not isinstance(seed, int | np.integer) or not 0 <= seed <= LARGEST_SEED:
+        raise ValueError(f"seed is {seed!r}: give a whole number from 0 to {LARGEST_SEED}.")
     x_ids, y_ids = _number_sets(x_sets, y_sets)
     pools = make_pools(x_pairs, y_pairs, x_pool=x_pool, y_pool=y_pool, x_sets=x_ids, y_sets=y_ids)
     folder = None if directory is None else Path(directory)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    return chosen.fit(pools, seed=seed, journal=Journal(directory=folder, progress=progress))
+    return chosen.fit(pools, seed=int(seed), journal=Journal(directory=folder, progress=progress))
 
 
 def load(path: str | Path, *, trust: bool = False) -> AlignedModel:
