@@ -142,6 +142,9 @@ def test_unfitted(use, tmp_path):
         (lambda x, y: {"X": x, "y": y, "y_pool": y[:, 1:]}, "y_pairs is 9 wide and y_pool 8"),
         (lambda x, y: {"X": x, "y": y, "X_pool": x * np.nan}, "X_pool contains NaN"),
         (lambda x, y: {"X": x, "y": y, "X_pool": x, "X_sets": [0] * 20}, "without y_sets"),
+        (lambda x, y: {"X": x[:1], "y": y[:1]}, "1 sample"),
+        (lambda x, y: {"X": np.ma.masked_greater(x, 1), "y": y}, "X is a masked array"),
+        (lambda x, y: {"X": x, "y": np.ma.masked_greater(y, 1)}, "y is a masked array"),
     ],
 )
 def test_mistakes_are_named(arguments, told):
@@ -153,6 +156,20 @@ def test_a_wrong_option_is_named_at_fit():
     x, y = planted(20)
     with pytest.raises(ValueError, match="Did you mean 'penalty'"):
         Aligner("ridge", {"penalti": 1.0}).fit(x, y)
+
+
+def test_the_seed_is_no_option():
+    x, y = planted(20)
+    with pytest.raises(ValueError, match=r"options hold seed 2.*Aligner\(random_state=2\)"):
+        Aligner("cca", {"seed": 2}).fit(x, y)
+    with pytest.raises(ValueError, match="no such field"):
+        Aligner("cca", {"x_pool": x}).fit(x, y)
+
+
+def test_a_single_pair_beside_pools_is_as_align_takes_it():
+    x, y = planted(60)
+    fitted = Aligner(random_state=0).fit(x[:1], y[:1], X_pool=x[1:], y_pool=y[1:])
+    assert same(fitted.model_, setclip.align(x[:1], y[:1], x_pool=x[1:], y_pool=y[1:]))
 
 
 def test_clones_and_parameters():

@@ -14,9 +14,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags, check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from setclip.api import SetIds, align
+from setclip.api import SetIds, align, configured
 from setclip.data.atomic import write_json
-from setclip.data.pools import FloatArray, to_numpy
+from setclip.data.pools import FloatArray, named_array
 from setclip.methods import Method
 from setclip.model import AlignedModel
 
@@ -103,8 +103,8 @@ class Aligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 f"{type(self).__name__} requires y to be passed, but the target y is None: give "
                 "the features of the other modality, or None for X too, and both pools."
             )
-        # Sets can stand in for pairs; without them a single pair aligns nothing.
-        fewest = 2 if X_sets is None else 0
+        # Pools can align, with sets or without; alone a single pair aligns nothing.
+        fewest = 2 if X_pool is None else 0
         x_pairs = None if X is None else self._x("X", X, reset=True, fewest=fewest)
         x_pool = None if X_pool is None else self._x("X_pool", X_pool, reset=X is None, fewest=0)
         y_pairs = _y("y", y)
@@ -116,9 +116,8 @@ class Aligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             y_pool=_y("y_pool", y_pool),
             x_sets=X_sets,
             y_sets=y_sets,
-            method=self.method,
+            method=self._configured(),
             seed=self._seed(),
-            **(self.options or {}),
         )
         return self
 
@@ -203,10 +202,19 @@ class Aligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return tags
 
     def _x(self, name: str, values: Any, *, reset: bool = False, fewest: int = 1) -> Any:
-        values = _untorched(values)
+        values = _untorched(name, values)
         array = check_array(values, input_name=name, dtype=FLOATS, ensure_min_samples=fewest)
         validate_data(self, values, reset=reset, skip_check_array=True)
         return array
+
+    def _configured(self) -> Method:
+        options = self.options or {}
+        if "seed" in options:
+            raise ValueError(
+                f"options hold seed {options['seed']!r}, which is no field of a method: give it to "
+                f"the estimator, {type(self).__name__}(random_state={options['seed']!r})."
+            )
+        return configured(self.method, options)
 
     def _seed(self) -> int:
         if isinstance(self.random_state, int | np.integer):
@@ -214,16 +222,21 @@ class Aligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
 
-def _untorched(values: Any) -> Any:
+def _untorched(name: str, values: Any) -> Any:
     # Tables must stay tables until scikit-learn has read the names of their columns.
-    return to_numpy(values) if isinstance(values, torch.Tensor) else values
+    arrays = torch.Tensor | np.ma.MaskedArray
+    return named_array(name, values) if isinstance(values, arrays) else values
 
 
 def _y(name: str, values: Any) -> Any:
     if values is None:
         return None
     array = check_array(
-        _untorched(values), input_name=name, dtype=FLOATS, ensure_2d=False, ensure_min_samples=0
+        _untorched(name, values),
+        input_name=name,
+        dtype=FLOATS,
+        ensure_2d=False,
+        ensure_min_samples=0,
     )
     return array[:, None] if array.ndim == 1 else array
 
