@@ -56,6 +56,24 @@ def test_too_few_pairs_or_one_item_again_and_again_expect_nothing():
     assert expect(make_pools(np.repeat(x[:1], 30, axis=0), y[:30])) is None
 
 
+def test_shares_that_hold_nothing_to_fit_are_left_out():
+    x, y = planted(80)
+    two = np.eye(2, dtype=np.float32)[np.arange(40) % 2]
+    assert expect(make_pools(two, two)) is None
+    # One pair in eight has an x of its own: now and then a quarter of them has none.
+    rare = np.where(np.arange(80)[:, None] % 8, x[:1], x)
+    expected = expect(make_pools(rare, y))
+    assert 0 < len(expected.curve) < 3
+    assert 0 <= expected.low < expected.high <= 100
+    assert setclip.diagnose(two, two).expectation is None
+
+
+def test_a_single_point_has_the_expected_slope():
+    line = _line(np.log([40.0]), np.zeros((1, 9)), (0.7, 0.6))
+    assert line.slope == (0.7, 0.6**2)
+    assert line.level[0] == 0
+
+
 def test_few_draws_lean_on_the_expected_slope_many_on_their_own():
     along = np.log([10.0, 20.0, 40.0])
     rng = np.random.default_rng(0)
@@ -128,6 +146,21 @@ def test_what_cannot_be_known_is_said():
     assert "not known: shared geometry could not be told" in told(found)
     found = setclip.diagnose(x_pool=x[:30], y_pool=y[30:])
     assert "can be tried" in told(found)
+
+
+def test_a_pair_with_a_row_of_zeros_shows_no_geometry_and_is_no_error():
+    x, y = planted(50)
+    x[3], y[7] = 0, 0
+    kept = np.setdiff1d(np.arange(50), [3, 7])
+    assert setclip.diagnose(x, y).alignability == alignability(x[kept], y[kept])
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_side_that_does_not_vary_is_named(side):
+    arrays = [*planted(40)]
+    arrays[side] = np.ones((40, 3))
+    with pytest.raises(ValueError, match=f"features of {'xy'[side]} do not vary over the 40 pairs"):
+        setclip.diagnose(*arrays)
 
 
 def test_spaces_without_shared_geometry_rule_out_zero_pairs():

@@ -84,7 +84,8 @@ def expect(
         seed: Of folds and draws.
 
     Returns:
-        None with fewer than 20 pairs, or pairs that are one group of near-duplicates.
+        None with fewer than 20 pairs, pairs that are one group of near-duplicates, or parts of
+        them that hold nothing to fit.
     """
     if pools.n_pairs < FEWEST_PAIRS:
         return None
@@ -96,6 +97,8 @@ def expect(
     if folds < 2:
         return None
     both, counts = _held_out_hits(pools, x, y, groups, folds, gallery, rng)
+    if not len(counts):
+        return None
     here, there = pools.n_pairs, pools.n_pairs + more
     hits = max(both, key=lambda found: float(found[-1].mean()))
     drawn = rng.integers(hits.shape[1], size=(DRAWS, hits.shape[1]))
@@ -114,7 +117,10 @@ def _held_out_hits(
     gallery: int,
     rng: np.random.Generator,
 ) -> tuple[Array, Array]:
-    """Hits of held-out pairs, [2 sources of covariances, shares, pairs]; and mean pairs learnt."""
+    """Hits of held-out pairs, [2 sources of covariances, shares, pairs]; and mean pairs learnt.
+
+    Of the shares that can be fitted in every fold.
+    """
     axes = principal(pools.all_x(), rank=RANK), principal(pools.all_y(), rank=RANK)
     left, right = axes[0](x), axes[1](y)
     others = tuple(
@@ -122,15 +128,21 @@ def _held_out_hits(
         for axis, pool in zip(axes, (pools.x_pool, pools.y_pool), strict=True)
     )
     hits, counts = np.zeros((2, len(SHARES), len(x))), np.zeros(len(SHARES))
+    fitted = np.ones(len(SHARES), dtype=bool)
     for train, test in GroupKFold(folds).split(x, groups=groups):
         order = rng.permutation(train)
         for i, share in enumerate(SHARES):
             rows = order[: max(3, round(share * len(order)))]
             counts[i] += len(rows) / folds
-            for source, maps in enumerate(_fits(axes, left[rows], right[rows])):
+            try:
+                fits = list(_fits(axes, left[rows], right[rows]))
+            except ValueError:  # so few rows may be all the same on a side
+                fitted[i] = False
+                continue
+            for source, maps in enumerate(fits):
                 zx, zy = ([z[test], pool] for z, pool in zip((left, right), others, strict=True))
                 hits[source, i, test] = _hits(maps, zx, zy, gallery)
-    return hits, counts
+    return hits[:, fitted], counts[fitted]
 
 
 def _fits(axes: tuple[Principal, Principal], x: Array, y: Array) -> Iterator[Alignment]:
@@ -192,14 +204,18 @@ class _Line:
 def _line(along: Array, heights: Array, prior: tuple[float, float]) -> _Line:
     """A line through the last point; its slope that of the draws, drawn towards the prior's.
 
+    A single point has the prior's slope.
+
     Args:
         along: Logarithms of the numbers of pairs. Shape [k].
         heights: Logits of recall, one column a draw. Shape [k, draws].
         prior: Slope expected beforehand, and its standard deviation.
     """
+    level = float(heights[-1].mean()), float(heights[-1].var()) + LEVEL_ERROR**2
+    if len(along) == 1:
+        return _Line(float(along[-1]), level, (prior[0], prior[1] ** 2))
     slopes = np.polyfit(along, heights, 1)[0]
     own, doubt = float(slopes.mean()), float(slopes.var()) + SLOPE_ERROR**2
     weight = prior[1] ** 2 / (prior[1] ** 2 + doubt)
     slope = weight * own + (1 - weight) * prior[0]
-    level = float(heights[-1].mean()), float(heights[-1].var()) + LEVEL_ERROR**2
     return _Line(float(along[-1]), level, (max(slope, 0.0), weight * doubt))

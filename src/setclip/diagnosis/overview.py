@@ -12,7 +12,7 @@ from setclip.data.pools import FloatArray, Pools, make_pools
 from setclip.diagnosis.expectation import FEWEST_PAIRS, SLOPE, Expectation, expect
 from setclip.diagnosis.measured import NEAR, measured_curves, nearest_curve
 from setclip.evaluation.alignability import FEWEST_PAIRS as FEWEST_FOR_GEOMETRY
-from setclip.evaluation.alignability import SOME, Alignability, alignability
+from setclip.evaluation.alignability import SOME, Alignability, alignability, with_directions
 from setclip.linear.transport_procrustes import AGREED, UNRELATED
 from setclip.methods.blind import blind_map
 
@@ -107,7 +107,7 @@ def diagnose(
     if pools.n_pairs < FEWEST_FOR_GEOMETRY and x_held_out is not None and y_held_out is not None:
         held_out = make_pools(x_held_out, y_held_out)
         shown = held_out.x_pairs, held_out.y_pairs
-    shared = alignability(*shown, seed=seed)
+    shared = alignability(*with_directions(*shown), seed=seed)
     return diagnose_pools(pools, shared, deep=deep, seed=seed)
 
 

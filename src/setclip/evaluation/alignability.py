@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from setclip.evaluation.rows import (
     unit_rows,
 )
 
+AnyRows = npt.NDArray[Any]
 Level = Literal["much", "some", "little", "none", "unknown"]
 
 # Fewer pairs leave the overlap open to ±0.3: no statement is better than a random one.
@@ -153,6 +154,17 @@ def alignability(
     )
 
 
+def with_directions(x: AnyRows, y: AnyRows) -> tuple[AnyRows, AnyRows]:
+    """The pairs without those of which either side is a row of zeros: it has no direction.
+
+    Args:
+        x: Shape [p, d_x].
+        y: Row-aligned. Shape [p, d_y].
+    """
+    sound = x.any(axis=1) & y.any(axis=1)
+    return x[sound], y[sound]
+
+
 def mutual_knn(
     x: npt.ArrayLike, y: npt.ArrayLike, *, k: int = 10, block: int | None = None, seed: int = 0
 ) -> MutualKnn:
@@ -216,8 +228,13 @@ def linear_cka(x: npt.ArrayLike, y: npt.ArrayLike, *, debiased: bool = True) -> 
         raise ValueError(f"{len(left)} pairs: this estimate of CKA needs {fewest} or more.")
     hsic = _unbiased_hsic if debiased else _cross
     own = hsic(left, left), hsic(right, right)
-    if min(own) <= 0:
-        raise ValueError("a side's features do not vary over the pairs: CKA is not defined.")
+    for side, spread in zip("xy", own, strict=True):
+        if spread <= 0:
+            raise ValueError(
+                f"the features of {side} do not vary over the {len(left)} pairs: CKA is not "
+                f"defined. Give pairs that differ in {side}, or look whether its encoder returns "
+                "one vector for everything."
+            )
     return hsic(left, right) / float(np.sqrt(own[0] * own[1]))
 
 
