@@ -170,6 +170,27 @@ def test_spaces_without_shared_geometry_rule_out_zero_pairs():
     assert "Zero pairs cannot work here" in told(found)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda x, y: (x, None), "come together: y_held_out is missing"),
+        (lambda x, y: (None, y), "come together: x_held_out is missing"),
+        (lambda x, y: (x, y[1:]), "x_held_out has 30 rows and y_held_out 29: row i"),
+        (lambda x, y: (x[:, 1:], y), "x_held_out is 23 wide and the other x 24"),
+        (lambda x, y: (x, y[:, 1:]), "y_held_out is 19 wide and the other y 20"),
+        (lambda x, y: (x, y * np.nan), "y_held_out has NaN or infinite .* 30 rows"),
+        (lambda x, y: (x[0], y), r"x_held_out has shape \[24\]"),
+    ],
+)
+@pytest.mark.parametrize("pairs", [0, 20])
+def test_held_out_pairs_are_checked_by_their_own_names(change, told, pairs):
+    x, y = planted(60)
+    held = dict(zip(("x_held_out", "y_held_out"), change(x[30:], y[30:]), strict=True))
+    known = {"x_pairs": x[:pairs], "y_pairs": y[:pairs], "x_pool": x[:30], "y_pool": y[:30]}
+    with pytest.raises(ValueError, match=told):
+        setclip.diagnose(**known, **held)
+
+
 def test_a_map_without_pairs_is_believed_by_its_agreement():
     assert "cannot work here" in _on_blind(Blind(0.02, 3.0))
     assert "gamble" in _on_blind(Blind(0.3, 3.0))

@@ -198,8 +198,8 @@ def make_pools(
     Raises:
         ValueError: Anything that cannot be aligned, with the value and the remedy.
     """
-    xp, yp = _matrix("x_pairs", x_pairs), _matrix("y_pairs", y_pairs)
-    xu, yu = _matrix("x_pool", x_pool), _matrix("y_pool", y_pool)
+    xp, yp = matrix("x_pairs", x_pairs), matrix("y_pairs", y_pairs)
+    xu, yu = matrix("x_pool", x_pool), matrix("y_pool", y_pool)
     if (xp is None) != (yp is None):
         raise ValueError(
             "x_pairs and y_pairs come together: "
@@ -217,7 +217,16 @@ def make_pools(
     return Pools(xp, yp, xu, yu, _ids("x_sets", x_sets, len(xu)), _ids("y_sets", y_sets, len(yu)))
 
 
-def _matrix(name: str, values: npt.ArrayLike | None) -> FloatArray | None:
+def matrix(name: str, values: npt.ArrayLike | None) -> FloatArray | None:
+    """Features in float32, checked; None stays None.
+
+    Args:
+        name: What the caller calls them, for messages.
+        values: Shape [n, d].
+
+    Raises:
+        ValueError: Another shape, no numbers, or numbers that float32 cannot hold.
+    """
     if values is None:
         return None
     array = named_array(name, values)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from setclip.data.pools import FloatArray, Pools, make_pools
+from setclip.data.pools import FloatArray, Pools, make_pools, matrix
 from setclip.diagnosis.expectation import FEWEST_PAIRS, SLOPE, Expectation, expect
 from setclip.diagnosis.measured import NEAR, measured_curves, nearest_curve
 from setclip.evaluation.alignability import FEWEST_PAIRS as FEWEST_FOR_GEOMETRY
@@ -103,12 +103,38 @@ def diagnose(
         >>> print(setclip.diagnose(x_pairs, y_pairs, x_pool=x, y_pool=y))
     """
     pools = make_pools(x_pairs, y_pairs, x_pool=x_pool, y_pool=y_pool)
+    held_out = _held_out(pools, x_held_out, y_held_out)
     shown = pools.x_pairs, pools.y_pairs
-    if pools.n_pairs < FEWEST_FOR_GEOMETRY and x_held_out is not None and y_held_out is not None:
-        held_out = make_pools(x_held_out, y_held_out)
-        shown = held_out.x_pairs, held_out.y_pairs
+    if pools.n_pairs < FEWEST_FOR_GEOMETRY and held_out is not None:
+        shown = held_out
     shared = alignability(*with_directions(*shown), seed=seed)
     return diagnose_pools(pools, shared, deep=deep, seed=seed)
+
+
+def _held_out(
+    pools: Pools, x_values: npt.ArrayLike | None, y_values: npt.ArrayLike | None
+) -> tuple[FloatArray, FloatArray] | None:
+    """Pairs of a test, checked as those of the pools are."""
+    x, y = matrix("x_held_out", x_values), matrix("y_held_out", y_values)
+    if x is None and y is None:
+        return None
+    if x is None or y is None:
+        lacking = "x_held_out" if x is None else "y_held_out"
+        raise ValueError(
+            f"x_held_out and y_held_out come together: {lacking} is missing. Give both or neither."
+        )
+    if len(x) != len(y):
+        raise ValueError(
+            f"x_held_out has {len(x)} rows and y_held_out {len(y)}: row i of one must match row i "
+            "of the other."
+        )
+    for side, rows, width in (("x", x, pools.x_dim), ("y", y, pools.y_dim)):
+        if rows.shape[1] != width:
+            raise ValueError(
+                f"{side}_held_out is {rows.shape[1]} wide and the other {side} {width}: all must "
+                "come from the same encoder."
+            )
+    return x, y
 
 
 def diagnose_pools(
