@@ -280,6 +280,20 @@ def test_arrays_that_do_not_fit(arguments, told):
         setclip.align(**arguments)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"method": "cca"}, {"method": "cca", "sharpness": 2.0}, {"method": "ridge"}, {}],
+    ids=str,
+)
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_side_without_variance_is_named(side, options):
+    arrays = [*planted(30)]
+    arrays[side] = 1e9 + arrays[side]  # in float32 all the same
+    told = rf"all \d+ rows of {'xy'[side]} are the same.* float32 has rounded them together"
+    with pytest.raises(ValueError, match=told):
+        setclip.align(*arrays, **options)
+
+
 def test_too_little_supervision_says_which_method_can():
     x, y = planted(30)
     with pytest.raises(ValueError, match="from pools alone `auto` takes"):

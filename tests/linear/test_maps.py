@@ -90,6 +90,8 @@ def test_equal_rows_have_no_axes_whatever_their_mean_rounds_to(
     row = np.full(d, value) * np.linspace(0.1, 1, d)
     with pytest.raises(ValueError, match=f"all {n} rows are the same"):
         principal(np.tile(row, (n, 1)))
+    with pytest.raises(ValueError, match=f"all {n} rows of y are the same"):
+        principal(np.tile(row, (n, 1)), side="y")
 
 
 def test_a_small_spread_on_a_large_offset_is_kept() -> None:

@@ -121,7 +121,10 @@ def _held_out_hits(
 
     Of the shares that can be fitted in every fold.
     """
-    axes = principal(pools.all_x(), rank=RANK), principal(pools.all_y(), rank=RANK)
+    axes = (
+        principal(pools.all_x(), rank=RANK, side="x"),
+        principal(pools.all_y(), rank=RANK, side="y"),
+    )
     left, right = axes[0](x), axes[1](y)
     others = tuple(
         axis(pool[rng.permutation(len(pool))[:MOST_DISTRACTORS]])

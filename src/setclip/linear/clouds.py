@@ -83,7 +83,10 @@ def clouds(
             f"x_pairs has {len(pairs[0])} rows, y_pairs {len(pairs[1])}: row i of one must belong "
             "to row i of the other."
         )
-    axes = [principal(np.concatenate(both), rank=rank) for both in zip(pairs, pools, strict=True)]
+    axes = [
+        principal(np.concatenate(both), rank=rank, side=side)
+        for *both, side in zip(pairs, pools, "xy", strict=True)
+    ]
     return Clouds(
         axes[0],
         axes[1],

@@ -28,6 +28,7 @@ def kernel_principal(
     rank: int | None = None,
     landmarks: int = LANDMARKS,
     seed: int = 0,
+    side: str = "",
 ) -> Principal:
     """Principal axes of the rows of `x` in the space of the kernel.
 
@@ -38,6 +39,7 @@ def kernel_principal(
         landmarks: Rows that stand for the kernel, at most, drawn from `x`. Penalties count them as
             the features, so that a penalty means the same where there are fewer.
         seed: Of the draws.
+        side: Name of the modality, for messages.
 
     Raises:
         ValueError: Fewer than two rows, or all rows equal.
@@ -47,7 +49,7 @@ def kernel_principal(
     """
     rows = np.asarray(x)
     if len(rows) and (rows == rows[0]).all():
-        raise no_variance(len(rows))  # centred, they would differ by rounding
+        raise no_variance(len(rows), side)  # centred, they would differ by rounding
     rows = rows[np.random.default_rng(seed).permutation(len(rows))[:ROWS]]
     centre = rows.mean(axis=0, dtype=np.float64)
     kernel = Kernel(centre, unit_rows(rows[:landmarks] - centre), sharpness)
@@ -55,7 +57,7 @@ def kernel_principal(
     values, vectors = np.linalg.eigh(features[: len(kernel.landmarks)])
     kept = values > FLOOR * values[-1]
     whiten = vectors[:, kept] / np.sqrt(values[kept])
-    found = principal(features @ whiten, rank=rank, unit=True)
+    found = principal(features @ whiten, rank=rank, unit=True, side=side)
     return Principal(
         mean=features.mean(axis=0),
         axes=whiten @ found.axes,

@@ -134,7 +134,9 @@ def unit_rows(rows: Array) -> Array:
     return unit
 
 
-def principal(x: npt.ArrayLike, *, rank: int | None = None, unit: bool = False) -> Principal:
+def principal(
+    x: npt.ArrayLike, *, rank: int | None = None, unit: bool = False, side: str = ""
+) -> Principal:
     """Principal axes of the rows of `x`.
 
     Args:
@@ -142,6 +144,7 @@ def principal(x: npt.ArrayLike, *, rank: int | None = None, unit: bool = False) 
         rank: Keep at most so many axes; by default all with variance above rounding.
         unit: Give the centred rows unit length first, so that none counts more than another.
             Embeddings are compared by direction, and lengths say little of meaning.
+        side: Name of the modality, for messages.
 
     Raises:
         ValueError: Fewer than two rows, or all rows equal.
@@ -163,7 +166,7 @@ def principal(x: npt.ArrayLike, *, rank: int | None = None, unit: bool = False) 
     floor = max(max(n, d) * eps * values[0], rounding)
     keep = int((values > floor).sum())
     if keep == 0:
-        raise no_variance(n)
+        raise no_variance(n, side)
     keep = min(keep, rank or keep)
     values, vectors = values[:keep], vectors[:, :keep]
     if centred is not None:
@@ -171,11 +174,13 @@ def principal(x: npt.ArrayLike, *, rank: int | None = None, unit: bool = False) 
     return Principal(mean, vectors, values, d, unit)
 
 
-def no_variance(n: int) -> ValueError:
-    """What is said of n rows that are all the same."""
+def no_variance(n: int, side: str) -> ValueError:
+    """What is said of n rows that are all the same, of a side where it is known."""
     return ValueError(
-        f"all {n} rows are the same: there is no variance to align. Give items that differ, "
-        "or look whether the encoder returns one vector for everything."
+        f"all {n} rows {side and f'of {side} '}are the same: there is no variance to align. Give "
+        "items that differ, or look whether the encoder returns one vector for everything. If rows "
+        "differ by little beside their mean, float32 has rounded them together: take off the mean "
+        "first."
     )
 
 

@@ -280,10 +280,11 @@ def _both_sides(
     both: Sequence[FloatArray],
     sharpness: float,
     rank: int,
-    linear: Callable[[FloatArray], Principal],
+    linear: Callable[..., Principal],
 ) -> tuple[_Side, _Side]:
     bent = partial(kernel_principal, rank=rank, sharpness=sharpness)
-    x, y = (_Side((bent if sharpness else linear)(rows)) for rows in both)
+    axes = bent if sharpness else linear
+    x, y = (_Side(axes(rows, side=side)) for rows, side in zip(both, "xy", strict=True))
     return x, y
 
 
