@@ -20,7 +20,7 @@ from setclip.evaluation import (
     retrieval,
     top_k,
 )
-from setclip.evaluation.alignability import Alignability
+from setclip.evaluation.alignability import Alignability, with_directions
 from setclip.model import AlignedModel
 from setclip.report import (
     BadItems,
@@ -133,8 +133,7 @@ def _alignability(material: Material) -> Alignability:
     x, y = pools.x_pairs, pools.y_pairs
     if pools.n_pairs < FEW_PAIRS and len(material.x_test):
         x, y = material.x_test, material.y_test
-    directed = x.any(axis=1) & y.any(axis=1)  # a row of zeros has no neighbours
-    return alignability(x[directed], y[directed])
+    return alignability(*with_directions(x, y))
 
 
 def _supervision(material: Material) -> Supervision:

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from setclip.data.pools import Pools
-from setclip.evaluation.alignability import Alignability, alignability
+from setclip.evaluation.alignability import Alignability, alignability, with_directions
 from setclip.evaluation.shift import energy_test
 from setclip.linear.cca import cca
 from setclip.linear.kernel import SHARPNESS
@@ -319,8 +319,7 @@ class _Found:
 
 def _shared_geometry(pools: Pools) -> Alignability | None:
     """Of the pairs, without those that hold a row of zeros; None where it cannot be measured."""
-    sound = pools.x_pairs.any(axis=1) & pools.y_pairs.any(axis=1)
-    x, y = pools.x_pairs[sound], pools.y_pairs[sound]
+    x, y = with_directions(pools.x_pairs, pools.y_pairs)
     if not len(x) or (x == x[0]).all() or (y == y[0]).all():
         return None
     return alignability(x, y)

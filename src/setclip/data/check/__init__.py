@@ -13,7 +13,6 @@ from setclip.data.check.features import (
     leak_findings,
     matrix_findings,
     near_leak_findings,
-    zero_rows,
 )
 from setclip.data.check.findings import (
     CheckResult,
@@ -34,7 +33,12 @@ from setclip.diagnosis import Diagnosis, diagnose_pools
 from setclip.encoders import open_encoder
 from setclip.encoders.hub import WeightsUnavailableError
 from setclip.encoders.options import EncoderOptions
-from setclip.evaluation.alignability import FEWEST_PAIRS, Alignability, alignability
+from setclip.evaluation.alignability import (
+    FEWEST_PAIRS,
+    Alignability,
+    alignability,
+    with_directions,
+)
 from setclip.methods.pool_matching import LEAST_POOL
 
 __all__ = ["CheckResult", "Finding", "Supervision", "check"]
@@ -286,9 +290,8 @@ def _encode(
 
 
 def _alignability(x: FloatArray, y: FloatArray) -> tuple[Alignability | None, list[Finding]]:
-    kept = np.setdiff1d(np.arange(len(x)), np.union1d(zero_rows(x), zero_rows(y)))
     try:
-        return alignability(x[kept], y[kept]), []
+        return alignability(*with_directions(x, y)), []
     except ValueError as error:
         return None, [Finding("note", f"Alignability was not measured: {error}")]
 
