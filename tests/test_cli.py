@@ -90,7 +90,10 @@ def test_mine_and_suggest_write_into_the_run(setclip, config, tmp_path):
     code, printed = setclip("suggest", "runs/mine", "-n", "5")
     assert code == 0
     assert "→" in printed
-    assert (tmp_path / "runs/mine/to_label.csv").read_text().count("x pool") == 5
+    assert (tmp_path / "runs/mine/to_label_x.csv").read_text().count("x pool") == 5
+    assert setclip("suggest", "runs/mine", "-n", "3", "--side", "y")[0] == 0
+    assert (tmp_path / "runs/mine/to_label_y.csv").read_text().count("y pool") == 3
+    assert (tmp_path / "runs/mine/to_label_x.csv").read_text().count("x pool") == 5
 
 
 def test_schema_is_json_that_names_the_methods(setclip):

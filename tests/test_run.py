@@ -258,6 +258,18 @@ def test_verdict_recommends_a_comparison_that_does_better(tmp_path):
     assert "cca does better" in run_report(config.output).read_text()
 
 
+def test_verdict_does_not_recommend_what_the_test_cannot_tell_apart(tmp_path):
+    config = config_of(tmp_path, compare=("ridge",))
+    _, other = fit(config)
+    results = run_results(config.output)
+    for result, recall in zip(results["results"], ([70, 50, 90], [85, 65, 100]), strict=True):
+        result["recall"] = dict.fromkeys(result["recall"], recall)
+    (config.output / "results.json").write_text(json.dumps(results))
+    page = run_report(config.output).read_text()
+    assert f"{other.name} reaches 85 %, within that interval" in page
+    assert "prefer it" not in page
+
+
 def test_missing_runs_are_explained(tmp_path):
     with pytest.raises(FileNotFoundError, match="setclip fit"):
         run_config(tmp_path)

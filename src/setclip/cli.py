@@ -218,7 +218,8 @@ def suggest(
 
     path, choice = suggest_run(run, n=n, side=cast("Side", side), progress=True)
     before, after = choice.coverage[[0, -1]]
-    out.print(f"Mean cosine of a pool item to its nearest labelled one: {before:.2f} → {after:.2f}")
+    start = f"{before:.2f} → " if before > -1 else ""  # -1 where nothing is labelled yet
+    out.print(f"Mean cosine of a pool item to its nearest labelled one: {start}{after:.2f}")
     out.print(f"To label: {path}")
 
 

@@ -185,8 +185,13 @@ def _verdict(results: Sequence[Result], material: Material, shared: Alignability
         second = f"That is what {best.name}, the best of the compared methods, reaches too."
     elif gain > 0:
         second = f"The best compared method, {best.name}, reaches {best.recall[k][0]:.0f} %."
-    else:
+    elif best.recall[k][0] > high:
         second = f"{best.name} does better ({best.recall[k][0]:.0f} %): prefer it on these data."
+    else:
+        second = (
+            f"{best.name} reaches {best.recall[k][0]:.0f} %, within that interval: these test "
+            "items do not show which of the two is better."
+        )
     return f"{first} {second}"
 
 

@@ -84,7 +84,7 @@ def _unit(rows: FloatArray) -> FloatArray:
 def suggest_run(
     folder: Path, *, n: int, side: Side = "x", progress: bool = False
 ) -> tuple[Path, Choice]:
-    """Write ``to_label.csv`` into a run: items of one pool whose partner to find next.
+    """Write ``to_label_x.csv`` or ``to_label_y.csv`` into a run: items whose partner to find next.
 
     Args:
         folder: A folder of a run; its model is not needed.
@@ -117,7 +117,7 @@ def suggest_run(
     writer.writerow((f"{side}_row", side))
     for row in choice.rows.tolist():
         writer.writerow((row, item_name(shown[pools.n_pairs + row])))
-    path = folder / "to_label.csv"
+    path = folder / f"to_label_{side}.csv"
     write_text(path, buffer.getvalue())
     return path, choice
 
