@@ -152,7 +152,7 @@ def test_later_overrides_reach_into_what_earlier_ones_wrote(tmp_path):
         (
             "kind: manifest",
             "kind: manifst",
-            "line 1, data: there is no kind 'manifst'. "
+            "line 2, data.kind: there is no kind 'manifst'. "
             "Did you mean 'manifest'? Allowed: manifest, arrays, bundled",
         ),
         (
@@ -262,6 +262,11 @@ def test_each_mistake_is_told_with_line_field_value_and_what_is_allowed(
             "Did you mean 'penalty'?",
         ),
         (
+            "data.kind=manifst",
+            "override 'data.kind=manifst', data.kind: there is no kind 'manifst'",
+        ),
+        ("method={kind: foo}", "override 'method={kind: foo}', method: there is no kind 'foo'"),
+        (
             "data.x.modality=imge",
             "override 'data.x.modality=imge', data.x.modality: 'imge' is not allowed. "
             "Did you mean 'image'?",
@@ -270,6 +275,11 @@ def test_each_mistake_is_told_with_line_field_value_and_what_is_allowed(
 )
 def test_a_wrong_override_is_quoted(tmp_path, override, expected):
     assert expected in problem(write(tmp_path), override)
+
+
+def test_an_override_is_named_before_the_lines_that_it_replaced(tmp_path):
+    text = MANIFEST + "compare:\n  - ridge\n  - clip\n"
+    assert "override 'compare=[foo]', compare.0" in problem(write(tmp_path, text), "compare=[foo]")
 
 
 def test_an_override_beyond_a_list_says_how_long_it_is(tmp_path):

@@ -27,6 +27,9 @@ def explain(error: ValidationError, source: Source, model: type[BaseModel]) -> l
     sentences: dict[FieldPath, list[str]] = {}
     for item in error.errors(include_url=False):
         path = _written_path(item["loc"], source.values)
+        if item["type"] == "union_tag_invalid":
+            kind = (*path, item["ctx"]["discriminator"].strip("'"))
+            path = kind if kind in source.lines or kind in source.overridden else path
         sentences.setdefault(path, []).append(_sentence(item, path, source.values, model))
     problems = []
     for path, branches in sentences.items():

@@ -47,11 +47,12 @@ class Source:
 
     def where(self, path: FieldPath) -> str:
         """Say where a field, or what was written nearest around it or inside, comes from."""
-        for length in range(len(path), 0, -1):
-            if path[:length] in self.overridden:
-                return f"override {self.overridden[path[:length]]!r}"
-            if path[:length] in self.lines:
-                return f"line {self.lines[path[:length]]}"
+        around = [path[:length] for length in range(len(path), 0, -1)]
+        # An override replaces what the file has beneath it: first of all it is to be named.
+        for part in (part for part in around if part in self.overridden):
+            return f"override {self.overridden[part]!r}"
+        for part in (part for part in around if part in self.lines):
+            return f"line {self.lines[part]}"
         inside = [text for set_, text in self.overridden.items() if set_[: len(path)] == path]
         return f"override {inside[0]!r}" if path and inside else ""
 
