@@ -166,7 +166,10 @@ class Pools:
     def describe(self) -> str:
         """One line for logs: how much there is of each kind of supervision."""
         shared = self.shared_sets
-        in_sets = [np.isin(ids, shared).sum() for ids in (self.x_sets, self.y_sets)]
+        # Without sets the ids of ten million rows take no room, and are not to be copied.
+        in_sets = [
+            np.isin(ids, shared).sum() if len(shared) else 0 for ids in (self.x_sets, self.y_sets)
+        ]
         return (
             f"{self.n_pairs:,} pairs; {len(shared):,} shared sets holding "
             f"{in_sets[0]:,} x and {in_sets[1]:,} y; pools of {len(self.x_pool):,} x "
