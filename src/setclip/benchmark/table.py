@@ -333,7 +333,8 @@ def _note(rows: Iterable[MethodRow]) -> str:
 
 def _reasons(rows: Iterable[MethodRow]) -> list[str]:
     """Why numbers of these rows are missing, by method."""
-    return [f"{row.method}: {row.note}" for row in rows if row.note]
+    named = [(row.note.startswith(row.method), row) for row in rows if row.note]
+    return [row.note if told else f"{row.method}: {row.note}" for told, row in named]
 
 
 def by_block(rows: Sequence[MethodRow]) -> dict[Block, list[MethodRow]]:
