@@ -25,7 +25,7 @@ from setclip.config import RunConfig, changed_fields
 from setclip.data.atomic import write_json
 from setclip.data.bad_items import BadItem, TooManyBadItemsError, located, write_bad_items
 from setclip.data.material import Material, load_material
-from setclip.data.pools import Examples, FloatArray, IntArray, make_pools
+from setclip.data.pools import Examples, FloatArray, IntArray, digest, make_pools
 from setclip.evaluation import (
     Retrieval,
     bootstrap,
@@ -40,7 +40,6 @@ from setclip.evaluation import (
     zero_shot_numbers,
 )
 from setclip.methods import Method
-from setclip.methods.early_stopping import digest
 from setclip.model import AlignedModel
 from setclip.training.distributed import join, rank, wait
 from setclip.training.journal import Journal

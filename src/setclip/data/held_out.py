@@ -32,7 +32,7 @@ class HeldOut:
         else:
             held = (
                 f"Held out: {self.pairs:,} pairs, {self.gallery:,} of them in the gallery: one of "
-                "each group (near-duplicates, or one name in the group column)."
+                "each group (near-duplicates, or of one name)."
             )
         if not any(self.left_out):
             return held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import sys
 from collections.abc import Iterator, Sequence
@@ -175,6 +176,15 @@ class Pools:
             f"{in_sets[0]:,} x and {in_sets[1]:,} y; pools of {len(self.x_pool):,} x "
             f"[{self.x_dim}-d] and {len(self.y_pool):,} y [{self.y_dim}-d]"
         )
+
+
+def digest(pools: Pools) -> str:
+    """Fingerprint of what a fit sees: a checkpoint, or a run, of other data is refused."""
+    hasher = hashlib.sha256()
+    for array in pools.arrays:
+        hasher.update(str(array.shape).encode())
+        hasher.update(np.ascontiguousarray(array).data)
+    return hasher.hexdigest()[:16]
 
 
 def make_pools(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from setclip.data.pools import Pools
+from setclip.data.pools import Pools, digest
 from setclip.methods.tuning import Embed, Fold, log_ranks, make_folds, unit_means
 from setclip.training.journal import Journal
 from setclip.training.loop import Objective, Outcome, Schedule, train
@@ -226,12 +225,3 @@ def _name_problems(trainable: Trainable, pools: Pools, outcome: Outcome, journal
                 f"all {side} embeddings fell onto nearly one point (total variance {spread:.1e} of "
                 "1). Raise weight_ssl, lower weight_sdd and weight_mmd, or start from `cca`.",
             )
-
-
-def digest(pools: Pools) -> str:
-    """Fingerprint of the data: a checkpoint of other data is refused."""
-    hasher = hashlib.sha256()
-    for array in pools.arrays:
-        hasher.update(str(array.shape).encode())
-        hasher.update(np.ascontiguousarray(array).data)
-    return hasher.hexdigest()[:16]

@@ -18,14 +18,13 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from setclip.data.pools import FloatArray, Pools
+from setclip.data.pools import FloatArray, Pools, digest
 from setclip.data.samplers import draw_rows
 from setclip.linear.cca import cca
 from setclip.linear.cross_covariance import from_pairs
 from setclip.linear.maps import principal
 from setclip.linear.spectral import spectral_embedding
 from setclip.losses import mk_mmd
-from setclip.methods.early_stopping import digest
 from setclip.methods.heads import random_towers
 from setclip.methods.pool_matching import LEAST_POOL
 from setclip.methods.protocol import Options, Supervision, card

@@ -18,11 +18,10 @@ from pydantic import (
 )
 from torch import nn
 
-from setclip.data.pools import NO_SET, IntArray, Pools
+from setclip.data.pools import NO_SET, IntArray, Pools, digest
 from setclip.encoders.choices import AnyOptions
 from setclip.linear.kernel import SHARPNESS
 from setclip.linear.maps import AffineMap
-from setclip.methods.early_stopping import digest
 from setclip.methods.protocol import Options, Recipe, Supervision, any_of, card
 from setclip.methods.set_losses import SetLosses
 from setclip.methods.tower_data import TowerData, embedded
