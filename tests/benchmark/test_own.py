@@ -10,10 +10,12 @@ import tiny_encoders
 from tiny import write_arrays
 
 from setclip.benchmark import cells_of
-from setclip.benchmark.cells import ALL
+from setclip.benchmark.cells import ALL, Cell
+from setclip.benchmark.conditions import draw
 from setclip.benchmark.own import FEWEST, own_data, own_suite
 from setclip.config import RunConfig, parse_config
-from setclip.methods import CLIP, Auto
+from setclip.data.pools import NO_SET
+from setclip.methods import CCA, CLIP, Auto
 
 
 def config(folder: Path, *, pools: bool = True, pairs: int = 60) -> RunConfig:
@@ -97,6 +99,29 @@ def test_groups_of_a_table_stay_whole(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [len(page) for page in pages] == [1] * 12
     with pytest.raises(ValueError, match="or of one group"):
         own_data(grouped(tmp_path, 1), name="mine.yaml", progress=False)
+
+
+def test_unpaired_items_of_a_group_that_is_held_out_are_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SETCLIP_CACHE", str(tmp_path / "cache"))
+    made = grouped(tmp_path, 12)
+    texts = tiny_encoders.items(160)[1][96:]
+    pages = [*range(12), "", "elsewhere"]
+    alone = [f"{text},,{pages[i % 14]},train" for i, text in enumerate(texts[:56])]
+    with (tmp_path / "texts.csv").open("a") as file:
+        file.write("\n".join(alone) + "\n")
+    data = own_data(made, name="mine.yaml", progress=False)
+    assert data.x_pool is not None and data.x_pool_groups is not None
+    assert data.y_pool_groups is None
+    assert data.x_pool_groups.tolist()[:14] == [*data.groups[:12], NO_SET, NO_SET]
+    drawn = draw(Cell("mine.yaml", "own", 20, 0, CCA()), data)
+    held = data.groups[drawn.test]
+    same = {row.tobytes() for row in data.x[np.isin(data.groups, held)]}
+    rows = zip(data.x_pool, data.x_pool_groups, strict=True)
+    kept = [group not in held and row.tobytes() not in same for row, group in rows]
+    np.testing.assert_array_equal(drawn.pools.x_pool[-sum(kept) :], data.x_pool[kept])
+    assert 0 < len(drawn.pools.x_pool) - sum(kept) < 48  # halves of the pairs that are hidden
 
 
 def test_pairs_that_are_all_alike_are_refused(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from setclip.data.splits import (
     draw_pools,
     draw_rows_of_pools,
     near_duplicate_groups,
+    near_duplicates_of,
     one_per_group,
     split_by_group,
 )
@@ -65,6 +66,15 @@ def test_groups_are_the_components_of_all_links(seed: int, block: int) -> None:
     found = near_duplicate_groups(x, y, threshold=0.98, keys=[key], block=block)
     assert as_sets(found) == components(n, links)
     assert 1 < len(as_sets(found)) < n
+
+
+@given(st.integers(0, 20), st.integers(0, 20), st.integers(0, 1000), st.sampled_from([1, 3, 100]))
+@settings(max_examples=40, deadline=None)
+def test_near_duplicates_are_found_in_any_block(n: int, m: int, seed: int, block: int) -> None:
+    rows = clumps(n + m, seed)
+    found = near_duplicates_of(rows[:n], rows[n:], threshold=0.8, block=block)
+    expected = [any(linked(rows, i, n + j, 0.8) for j in range(m)) for i in range(n)]
+    assert found.tolist() == expected
 
 
 def test_groups_know_length_from_direction_and_names_from_numbers() -> None:

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from setclip.benchmark.cells import ALL, Cell, View
 from setclip.benchmark.data import BenchmarkData
 from setclip.data.datasets import load_dataset
-from setclip.data.pools import FloatArray, IntArray, Item, Pools, RawItems, make_pools
+from setclip.data.pools import IntArray, Item, Pools, RawItems, make_pools
 from setclip.data.splits import Condition as Drawn
 from setclip.data.splits import (
     PoolRows,
     draw_pools,
     draw_rows_of_pools,
+    near_duplicates_of,
     one_per_group,
     split_by_group,
 )
@@ -146,7 +146,13 @@ def _draw_own(
             f"{cell.dataset} brings no unpaired items of its own: use the condition disjoint."
         )
     hidden = draw_pools(data.x, data.y, train, pairs=pairs, seed=cell.seed)
-    x_kept, y_kept = _unlike(own.x_pool, data.x[held]), _unlike(own.y_pool, data.y[held])
+    near = NEAR if data.near is None else float(data.near)
+    x_kept = ~near_duplicates_of(own.x_pool, data.x[held], threshold=near)
+    y_kept = ~near_duplicates_of(own.y_pool, data.y[held], threshold=near)
+    if data.x_pool_groups is not None:
+        x_kept &= ~np.isin(data.x_pool_groups, data.groups[held])
+    if data.y_pool_groups is not None:
+        y_kept &= ~np.isin(data.y_pool_groups, data.groups[held])
     return make_pools(
         hidden.x_pairs,
         hidden.y_pairs,
@@ -155,16 +161,6 @@ def _draw_own(
         x_sets=np.concatenate([hidden.x_sets, own.x_sets[x_kept]]),
         y_sets=np.concatenate([hidden.y_sets, own.y_sets[y_kept]]),
     )
-
-
-def _unlike(rows: FloatArray, held: FloatArray, block: int = 4096) -> npt.NDArray[np.bool_]:
-    """Which rows have no near-duplicate among the items held out."""
-    unit, others = (
-        z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-30) for z in (rows, held)
-    )
-    starts = range(0, len(unit), block)
-    near = [(unit[i : i + block] @ others.T > NEAR).any(axis=1) for i in starts]
-    return ~np.concatenate([np.zeros(0, dtype=bool), *near])
 
 
 def _draw_shifted(cell: Cell, data: BenchmarkData, train: IntArray, pairs: int) -> Pools:

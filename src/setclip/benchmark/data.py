@@ -31,6 +31,11 @@ class BenchmarkData:
         y_pool: Items known only by y. Shape [n_y, d_y].
         x_sets: Set of each row of `x_pool`, `NO_SET` for none. Shape [n_x].
         y_sets: Set of each row of `y_pool`. Shape [n_y].
+        x_pool_groups: Group of each row of `x_pool`, `NO_SET` where it is none of `groups`; None
+            where the data name no groups. Shape [n_x].
+        y_pool_groups: Of each row of `y_pool`. Shape [n_y].
+        near: Cosine above which an unpaired item is too much like a test item to be shown; None for
+            :data:`setclip.benchmark.conditions.NEAR`. Shape [].
         concepts: Concept of each item, where items of one concept are different things, which
             each stand in the gallery; None where items of a group are near-duplicates. Shape [n].
     """
@@ -43,6 +48,9 @@ class BenchmarkData:
     y_pool: FloatArray | None = None
     x_sets: IntArray | None = None
     y_sets: IntArray | None = None
+    x_pool_groups: IntArray | None = None
+    y_pool_groups: IntArray | None = None
+    near: FloatArray | None = None
     concepts: IntArray | None = None
 
     @property

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from setclip.benchmark.cells import TEST_FRACTION, BenchmarkMethod, Condition
+from setclip.benchmark.conditions import NEAR
 from setclip.benchmark.data import BenchmarkData
 from setclip.benchmark.suites import OF_CONFIG, PAIRS, Setting, Suite, named_method
 from setclip.config import LayoutData, ManifestData, RunConfig
 from setclip.data.material import load_material
+from setclip.data.pools import NO_SET, IntArray
 from setclip.data.splits import near_duplicate_groups
 
 FEWEST = 20
@@ -38,11 +40,13 @@ def own_data(config: RunConfig, *, name: str, progress: bool = True) -> Benchmar
             "methods on the config's test, with `compare:` and `setclip fit`."
         )
     source = config.data
+    keys = material.keys
+    near = source.near_duplicate if isinstance(source, ManifestData | LayoutData) else NEAR
     groups = near_duplicate_groups(
         pools.x_pairs,
         pools.y_pairs,
-        threshold=source.near_duplicate if isinstance(source, ManifestData | LayoutData) else 0.9,
-        keys=[] if material.keys is None else [material.keys],
+        threshold=near,
+        keys=[] if keys is None else [keys.pairs],
     )
     if len(np.unique(groups)) < 2:
         raise ValueError(
@@ -59,7 +63,17 @@ def own_data(config: RunConfig, *, name: str, progress: bool = True) -> Benchmar
         y_pool=pools.y_pool if y_any else None,
         x_sets=pools.x_sets if x_any else None,
         y_sets=pools.y_sets if y_any else None,
+        x_pool_groups=_same(keys.x_pool, keys.pairs, groups) if keys and x_any else None,
+        y_pool_groups=_same(keys.y_pool, keys.pairs, groups) if keys and y_any else None,
+        near=np.asarray(near, dtype=np.float32),
     )
+
+
+def _same(keys: IntArray, known: IntArray, groups: IntArray) -> IntArray:
+    """The group of the known pairs that have a row's key, `NO_SET` if none has."""
+    named = dict(zip(known.tolist(), groups.tolist(), strict=True))
+    found = [named.get(key, NO_SET) if key >= 0 else NO_SET for key in keys.tolist()]
+    return np.asarray(found, dtype=np.int64)
 
 
 def own_suite(config: RunConfig, data: BenchmarkData, *, name: str) -> Suite:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from setclip.data.datasets import Dataset, load_dataset
 from setclip.data.encoded import EncodedSide, encode_manifest, raw_items
 from setclip.data.feature_files import read_feature_files
 from setclip.data.held_out import HeldOut, held_out_about
-from setclip.data.manifest import BoolArray, Manifest
+from setclip.data.manifest import Manifest
 from setclip.data.pools import (
     NO_SET,
     Examples,
@@ -31,6 +32,7 @@ from setclip.data.pools import (
 from setclip.data.splits import (
     draw_rows_of_pools,
     near_duplicate_groups,
+    near_duplicates_of,
     one_per_group,
     split_by_group,
 )
@@ -38,7 +40,6 @@ from setclip.encoders import open_encoder
 from setclip.encoders.choices import parsed
 
 RowsData = ManifestData | LayoutData
-_NEAR_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,21 @@ class Captions:
         return Examples(self.features, self.texts)
 
 
+@dataclass(frozen=True, eq=False)
+class Keys:
+    """Numbers of training items: those of one number that is not negative belong together.
+
+    Attributes:
+        pairs: Negative numbers do not repeat. Shape [p].
+        x_pool: Shape [n].
+        y_pool: Shape [m].
+    """
+
+    pairs: IntArray
+    x_pool: IntArray
+    y_pool: IntArray
+
+
 @dataclass(frozen=True)
 class Material:
     """All that a run works with.
@@ -104,8 +120,7 @@ class Material:
         class_tests: Further sets of pictures and classes to test on.
         places: Where the items of the pools stand in what was read, by stream ("x pairs").
         held_out: What is kept out of training, in numbers.
-        keys: A number for each known pair; pairs of one number are not to be torn apart by another
-            split. None where nothing ties pairs together.
+        keys: What another split must not tear apart; None where nothing ties items together.
     """
 
     pools: Pools
@@ -129,7 +144,7 @@ class Material:
     class_tests: Sequence[ClassTest] = ()
     places: Mapping[str, Places] = field(default_factory=dict)
     held_out: HeldOut = field(default_factory=HeldOut)
-    keys: IntArray | None = None
+    keys: Keys | None = None
 
     @property
     def test_x(self) -> Examples:
@@ -245,7 +260,7 @@ def _from_dataset(data: BundledData, seed: int, progress: bool) -> Material:
             np.arange(len(dataset)), dataset.called, rows.pairs, rows.x_pool, rows.y_pool
         ),
         held_out=HeldOut(len(held), len(test), not dataset.distinct),
-        keys=groups[rows.pairs],
+        keys=Keys(groups[rows.pairs], groups[rows.x_pool], groups[rows.y_pool]),
     )
 
 
@@ -304,8 +319,9 @@ def _from_rows(config: RunConfig, data: RowsData, manifest: Manifest, progress: 
     hidden = hidden | np.isin(manifest.groups, _groups_of(manifest, held))
     x_pool, y_pool = (rows[~hidden[rows]] for rows in (manifest.x_only, manifest.y_only))
     if manifest.test is None:
-        x_pool = x_pool[~_near(x[x_pool], x[held], data.near_duplicate)]
-        y_pool = y_pool[~_near(y[y_pool], y[held], data.near_duplicate)]
+        like = partial(near_duplicates_of, threshold=data.near_duplicate)
+        x_pool = x_pool[~like(x[x_pool], x[held])]
+        y_pool = y_pool[~like(y[y_pool], y[held])]
     left_out = (
         len(pairs) - len(held) - len(known),
         len(manifest.x_only) - len(x_pool),
@@ -355,7 +371,7 @@ def _from_rows(config: RunConfig, data: RowsData, manifest: Manifest, progress: 
             manifest.origins,
         ),
         held_out=replace(held_out, left_out=left_out),
-        keys=_keys(manifest, known),
+        keys=Keys(*(_keys(manifest, rows) for rows in (known, x_pool, y_pool))),
     )
 
 
@@ -422,22 +438,5 @@ def count_leaks(pools: Pools, x_test: FloatArray, y_test: FloatArray, *, thresho
         (y_test, (pools.y_pairs, pools.y_pool)),
     ):
         for part in parts:
-            near |= _near(test, part, threshold)
+            near |= near_duplicates_of(test, part, threshold=threshold)
     return int(near.sum())
-
-
-def _near(rows: FloatArray, others: FloatArray, threshold: float) -> BoolArray:
-    """Which rows have a cosine above `threshold` with any of the others; block by block."""
-    near = np.zeros(len(rows), dtype=bool)
-    unit = _unit(rows)
-    for start in range(0, len(others) if len(rows) else 0, _NEAR_BLOCK):
-        block = _unit(others[start : start + _NEAR_BLOCK])
-        for first in range(0, len(rows), _NEAR_BLOCK):
-            part = slice(first, first + _NEAR_BLOCK)
-            near[part] |= (unit[part] @ block.T > threshold).any(axis=1)
-    return near
-
-
-def _unit(rows: FloatArray) -> FloatArray:
-    unit: FloatArray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
-    return unit

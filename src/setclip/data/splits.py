@@ -59,13 +59,42 @@ def near_duplicate_groups(
 
 
 def _cosine_links(matrix: FloatArray, threshold: float, block: int) -> list[npt.NDArray[np.int64]]:
-    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-    unit = matrix / np.maximum(norms, np.finfo(np.float32).tiny)
+    unit = _unit(matrix)
     links = []
     for start in range(0, len(unit), block):
         near = unit[start : start + block] @ unit[start:].T > threshold
         links.append(np.stack(np.nonzero(near)) + start)
     return links
+
+
+def _unit(rows: FloatArray) -> FloatArray:
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: FloatArray = rows / np.maximum(norms, np.finfo(np.float32).tiny)
+    return unit
+
+
+def near_duplicates_of(
+    rows: FloatArray, others: FloatArray, *, threshold: float = 0.9, block: int = 4096
+) -> npt.NDArray[np.bool_]:
+    """Which rows are near-duplicates of any of the others.
+
+    Args:
+        rows: Shape [n, d].
+        others: Shape [m, d].
+        threshold: Cosine above which two rows are near-duplicates.
+        block: Rows of either compared at a time; memory is O(block * block).
+
+    Returns:
+        Shape [n].
+    """
+    near = np.zeros(len(rows), dtype=bool)
+    unit = _unit(rows)
+    for start in range(0, len(others) if len(rows) else 0, block):
+        some = _unit(others[start : start + block])
+        for first in range(0, len(rows), block):
+            part = slice(first, first + block)
+            near[part] |= (unit[part] @ some.T > threshold).any(axis=1)
+    return near
 
 
 def split_by_group(
