@@ -28,7 +28,7 @@ from setclip.methods.protocol import Recipe
 from setclip.methods.setclip import SetCLIP
 from setclip.model import AlignedModel
 from setclip.run import Result, run_fit
-from setclip.run_report import run_report
+from setclip.run.report import run_report
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"

@@ -153,7 +153,7 @@ def fit(config: ConfigPath, overrides: Overrides = None) -> None:
     """Fit a run, compare, measure and report; goes on where a killed one stopped."""
     from setclip.config import load_config
     from setclip.run import run_fit
-    from setclip.run_report import run_report
+    from setclip.run.report import run_report
     from setclip.training.distributed import rank
 
     loaded = load_config(config, overrides or [])
@@ -180,7 +180,7 @@ def evaluate(run: RunFolder) -> None:
 @app.command()
 def report(run: RunFolder) -> None:
     """Write the report of a fitted run again."""
-    from setclip.run_report import run_report
+    from setclip.run.report import run_report
 
     out.print(f"Report: {run_report(run, progress=True)}")
 

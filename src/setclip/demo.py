@@ -11,7 +11,7 @@ from setclip.benchmark.suites import cells_of, command
 from setclip.benchmark.table import Block, MethodRow, by_block, summarise, to_result_table, to_rich
 from setclip.config import parse_config
 from setclip.run import run_fit
-from setclip.run_report import run_report
+from setclip.run.report import run_report
 
 SHOWN = "auto"
 PAIRS_ALONE = ("clip", "siglip", "ridge", "procrustes", "cca")

@@ -27,7 +27,7 @@ from setclip.methods.towers import CLIPTowers, Towers
 from setclip.model import AlignedModel
 from setclip.report import Column, ResultTable, Row
 from setclip.run import run_fit
-from setclip.run_report import run_report
+from setclip.run.report import run_report
 from setclip.training.threads import at_most
 
 SETTINGS: tuple[tuple[Condition, float], ...] = (

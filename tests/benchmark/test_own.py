@@ -112,7 +112,8 @@ def test_unpaired_items_of_a_group_that_is_held_out_are_hidden(
     with (tmp_path / "texts.csv").open("a") as file:
         file.write("\n".join(alone) + "\n")
     data = own_data(made, name="mine.yaml", progress=False)
-    assert data.x_pool is not None and data.x_pool_groups is not None
+    assert data.x_pool is not None
+    assert data.x_pool_groups is not None
     assert data.y_pool_groups is None
     assert data.x_pool_groups.tolist()[:14] == [*data.groups[:12], NO_SET, NO_SET]
     drawn = draw(Cell("mine.yaml", "own", 20, 0, CCA()), data)

@@ -1,6 +1,7 @@
 """A run from config to folder: what it holds, that it resumes, refuses, compares and reports."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,6 @@ import pytest
 import tiny_encoders
 from tiny import few_emoji, write_arrays
 
-from setclip import run as run_module
 from setclip.config import parse_config
 from setclip.data import material as material_module
 from setclip.data.bad_items import (
@@ -23,7 +23,8 @@ from setclip.data.pools import make_pools
 from setclip.mining import mine_run
 from setclip.model import AlignedModel
 from setclip.run import run_config, run_evaluate, run_fit, run_results
-from setclip.run_report import run_report
+from setclip.run.folder import fingerprinted
+from setclip.run.report import run_report
 
 
 def config_of(tmp_path, *, data=None, method="cca", compare=("ridge",), **more):
@@ -89,7 +90,7 @@ def test_data_that_have_changed_since_the_fit_are_refused(tmp_path, part):
 def test_raw_items_are_known_by_their_places_and_not_by_what_an_encoder_made_of_them():
     def fingerprint(rows=(0, 1, 2), text="an owl", scale=1.0):
         x = scale * np.arange(6, dtype=np.float32).reshape(3, 2)
-        return run_module._fingerprint(
+        return fingerprinted(
             Material(
                 make_pools(x, x),
                 *(x[:1], x[:1], [], []),
@@ -98,7 +99,7 @@ def test_raw_items_are_known_by_their_places_and_not_by_what_an_encoder_made_of_
                 y_test_items=[Path("photos/owl.jpg")],
                 places={"x pairs": Places("caption", np.array(rows))},
             )
-        )
+        )["digest"]
 
     assert fingerprint(scale=1 + 1e-6) == fingerprint()
     assert fingerprint(rows=(0, 1, 3)) != fingerprint()
@@ -112,6 +113,21 @@ def test_data_that_have_grown_since_the_fit_are_told_in_numbers(tmp_path):
     np.save(path, np.load(path)[:31])
     with pytest.raises(ValueError, match=r"then .* 40 x .* now .* 31 x .*; 20 test items\."):
         run_evaluate(config.output)
+
+
+def test_fitting_data_that_have_changed_says_so(tmp_path):
+    config = config_of(tmp_path, compare=())
+    fit(config)
+    said = []
+    run_fit(config, say=said.append)
+    assert not any("have changed" in sentence for sentence in said)
+    path = tmp_path / "x_pool.npy"
+    np.save(path, np.load(path)[:31])
+    run_fit(config, say=said.append)
+    assert any(
+        re.search(r"data have changed since .*: then .* 40 x .*, now .* 31 x", s) for s in said
+    )
+    run_evaluate(config.output)
 
 
 def test_runs_of_earlier_versions_do_not_know_their_data(tmp_path):

@@ -46,15 +46,8 @@ from setclip.report import (
     project,
     write_report,
 )
-from setclip.run import (
-    BAD_ITEMS,
-    Result,
-    chance_recall,
-    run_config,
-    run_material,
-    run_results,
-    unaligned,
-)
+from setclip.run.folder import BAD_ITEMS, run_config, run_material, run_results
+from setclip.run.measure import Result, chance_recall, unaligned
 from setclip.training.journal import read_curves
 
 MAP_PAIRS, MAP_TEST = 60, 300

@@ -10,7 +10,7 @@ from setclip.data.material import Material, look
 from setclip.proteins.chains import Chain
 from setclip.proteins.packed import pack_chain
 from setclip.report import branch
-from setclip.run_report import _classes, _galleries, _joint_map
+from setclip.run.report import _classes, _galleries, _joint_map
 
 
 def packed(name: str) -> bytes:

@@ -1,0 +1,176 @@
+"""One config: fitted, compared, measured, written."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from setclip.config import RunConfig
+from setclip.data.atomic import write_json
+from setclip.data.bad_items import BadItem, TooManyBadItemsError, located, write_bad_items
+from setclip.data.material import Material, load_material
+from setclip.methods import Method
+from setclip.model import AlignedModel
+from setclip.run.folder import (
+    BAD_ITEMS,
+    RESULTS,
+    change_of_data,
+    claim,
+    fingerprinted,
+    run_config,
+    run_material,
+)
+from setclip.run.measure import Result, measure, method_name
+from setclip.training.distributed import join, rank, wait
+from setclip.training.journal import Journal
+
+PACKAGES = ("setclip", "torch", "numpy", "scipy", "scikit-learn", "transformers")
+
+Say = Callable[[str], None]
+
+
+def run_fit(
+    config: RunConfig, *, command: str = "", progress: bool = False, say: Say = print
+) -> list[Result]:
+    """Fit the config's method and those it is compared with, measure all, write the folder.
+
+    Args:
+        config: The run.
+        command: The command that started it, for the report.
+        progress: Show progress bars.
+        say: Receives a sentence at each stage.
+
+    Returns:
+        Results, the run's own method first; empty recalls where the data hold no test.
+
+    Raises:
+        NotADirectoryError: The config's output is a file.
+        ValueError: The data cannot be used, or the folder holds the weights of another config.
+    """
+    join()
+    folder = config.output
+    if rank() == 0:
+        claim(config)
+        material = _first_read(config, progress)
+    wait()
+    if rank():
+        material = load_material(config)  # from the cache that the first process filled
+    else:
+        write_bad_items(folder / BAD_ITEMS, material.bad)
+    say = say if rank() == 0 else _silent
+    say(f"Learning from {material.pools.describe()}.")
+    say(material.held_out.describe())
+    change = "" if rank() else change_of_data(folder, material)
+    if change:
+        say(f"The data have changed since {folder} was fitted: {change}. It is fitted anew.")
+    journal = Journal(folder, progress=progress)
+    journals = [journal]
+    if material.leaks:
+        journal.warn(
+            "leak",
+            f"{material.leaks:,} of {len(material.x_test):,} test items have a near-duplicate "
+            "in training: the test flatters. Give a group column, or remove duplicates.",
+        )
+    own, model = _fit(config.method, material, config, journal)
+    results = [own]
+    for other in config.compare:
+        name = method_name(other)
+        say(f"Comparing with {name}.")
+        side = folder / "compare" / name.replace(" ", "-")
+        journals.append(Journal(side, progress=progress))
+        results.append(_compared(other, material, config, journals[-1]))
+    if rank():
+        return results
+    _list_bad(folder, material, journals, say)
+    model.card.metrics = own.metrics
+    if not model.trained_encoders:  # those name their own
+        model.card.x_encoder, model.card.y_encoder = material.x_encoder, material.y_encoder
+    model.save(folder)
+    write_json(
+        folder / RESULTS,
+        {
+            "command": command,
+            "created": time.strftime("%Y-%m-%d %H:%M"),
+            "versions": versions(),
+            "gallery": len(material.x_test),
+            "data": fingerprinted(material),
+            "results": [asdict(result) for result in results],
+        },
+    )
+    return results
+
+
+def _first_read(config: RunConfig, progress: bool) -> Material:
+    """The data of a run; where too many items are bad, all of them are listed in its folder."""
+    try:
+        return load_material(config, progress=progress)
+    except TooManyBadItemsError as error:
+        write_bad_items(config.output / BAD_ITEMS, error.items)
+        raise
+
+
+def _list_bad(folder: Path, material: Material, journals: Sequence[Journal], say: Say) -> None:
+    """List what reading the data found and what training did, each item once."""
+    found = [item for journal in journals for item in located(journal.bad, material.places)]
+    # Several methods meet the same item, and may word differently what ails it.
+    once = {(item.source, item.row, item.field): item for item in reversed(found)}
+    bad: list[BadItem] = [*material.bad, *sorted(once.values(), key=lambda i: (i.source, i.row))]
+    write_bad_items(folder / BAD_ITEMS, bad)
+    if bad:
+        say(f"Items that could not be read and were left out: {len(bad):,}, see {BAD_ITEMS}.")
+
+
+def _silent(sentence: str) -> None:
+    """Say nothing."""
+
+
+def _fit(
+    method: Method, material: Material, config: RunConfig, journal: Journal
+) -> tuple[Result, AlignedModel]:
+    assert journal.directory is not None
+    journal.directory.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    model = method.fit(material.pools, seed=config.seed, journal=journal)
+    seconds = time.perf_counter() - started
+    return measure(method_name(method), model, material, config, seconds), model
+
+
+def _compared(method: Method, material: Material, config: RunConfig, journal: Journal) -> Result:
+    """A compared method's result; that it cannot work here is a result too."""
+    try:
+        return _fit(method, material, config, journal)[0]
+    except ValueError as error:
+        return Result(method_name(method), {}, None, 0.0, {}, [], [], error=str(error))
+
+
+def run_evaluate(folder: Path, *, progress: bool = False) -> Result:
+    """Measure a fitted run again on its test.
+
+    Raises:
+        FileNotFoundError: The folder holds no run.
+        ValueError: The run's data hold no test, or have changed since it was fitted.
+    """
+    config = run_config(folder)
+    material = run_material(config, progress=progress)
+    if not len(material.x_test):
+        raise ValueError(
+            f"the data of {folder} hold no test: set data.test_fraction, a split column, or "
+            "x_test and y_test."
+        )
+    model = AlignedModel.load(folder, trust=True)
+    return measure(method_name(config.method), model, material, config, 0.0)
+
+
+def versions() -> dict[str, str]:
+    """Version by package, of those installed, and of Python."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
