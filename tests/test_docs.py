@@ -1,4 +1,4 @@
-"""Commands of the README and the docs: each is one that setclip takes, with options it has."""
+"""The README and the docs: commands are ones that setclip takes, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -79,6 +79,30 @@ def test_a_command_of_the_docs_is_taken(
             Path(name).write_text(birds(), encoding="utf-8")
         Path("configs").symlink_to(ROOT / "configs")
         load_config(given["config"], given["overrides"] or ())
+
+
+def links() -> Iterator[tuple[str, str]]:
+    """Page and target, of links inside the repository."""
+    for page in PAGES:
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if "://" not in target:
+                yield str(page.relative_to(ROOT)), target
+
+
+def anchors(page: Path) -> set[str]:
+    """Of the headings, as the hosts of repositories make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize(("page", "target"), sorted(set(links())))
+def test_a_link_of_the_docs_leads_somewhere(page: str, target: str) -> None:
+    path, _, anchor = target.partition("#")
+    to = (ROOT / page).parent / path if path else ROOT / page
+    assert to.exists()
+    assert not anchor or anchor in anchors(to)
 
 
 def birds() -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from setclip.linear.maps import Kernel, Principal, no_variance, principal, unit_rows
 
-# Measured for CCA, from pairs, pools and sets: docs/method.md, kernel features.
+# Measured for CCA, from pairs, pools and sets: docs/trials.md, kernel features.
 SHARPNESS = 2.0
 LANDMARKS = 1500
 # Rows that the axes are found from, at most.

@@ -46,7 +46,7 @@ FEWEST_TO_JUDGE = 2
 FEWEST_TO_FIT = 3
 # Standard errors by which a map that ignores the unpaired items must rank held-out items better
 # than those that use them, and a map from geometry better than those of the pairs. The former need
-# none where the pairs are no sample of the pools, at this p-value of either side: docs/method.md.
+# none where the pairs are no sample of the pools, at this p-value of either side: docs/trials.md.
 LEAD, SHIFTED = 1.5, 0.025
 # Up to here maps of the features as they are stand before those of kernel features: so few pairs
 # show no bend in what encoders tell of real items, and may hide that a linear map is the truth.
@@ -149,7 +149,7 @@ class Auto(Options):
         reasons = f"{len(pools.shared_sets):,} matched sets were given. {choice.sentence}"
         if choice.candidate not in candidates or not len(choice.ranks):
             return _Found(self._solved(pools, choice), reasons, choice.ranks)
-        # Held-out sets choose heavier ridges than find most partners (docs/method.md): a fold has
+        # Held-out sets choose heavier ridges than find most partners (docs/trials.md): a fold has
         # three quarters of the sets and half the rounds, and any item of a set counts as found.
         penalty = self.lighter * choice.candidate.settings["penalty"]
         bent = choice.candidate.sharpness > 0
