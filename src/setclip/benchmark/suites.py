@@ -67,6 +67,19 @@ class Fewer:
 
 
 @dataclass(frozen=True)
+class Further:
+    """Settings beside those of a suite, where only some of its methods are measured.
+
+    Attributes:
+        methods: Their names.
+        settings: Measured on every data set of the suite.
+    """
+
+    methods: tuple[str, ...]
+    settings: tuple[Setting, ...]
+
+
+@dataclass(frozen=True)
 class Suite:
     """Methods on data under settings.
 
@@ -78,6 +91,7 @@ class Suite:
         set_size: Of matched sets.
         seeds: How many.
         fewer: Methods and data sets, by name, that are measured in fewer places; tables say so.
+        further: What answers a question of its own, and is no row of every table.
         known: Methods that only this suite knows: name to label and configuration.
         baseline: Label of the method that differences are taken to.
     """
@@ -89,6 +103,7 @@ class Suite:
     set_size: int = 16
     seeds: int = SEEDS
     fewer: Mapping[str, Fewer] = field(default_factory=dict)
+    further: tuple[Further, ...] = ()
     known: Mapping[str, tuple[str, BenchmarkMethod]] = field(default_factory=dict)
     baseline: str = BASELINE
 
@@ -150,6 +165,15 @@ OFTEN_ENOUGH: dict[str, Fewer] = {
     **dict.fromkeys(CLOUDS[1:], Fewer(pairs=(0, 20), seeds=2)),
 }
 """Where `full` measures less, so that it ends within three hours on two cores."""
+TWICE_AND_DAMAGED = (
+    # With these the best of 2p pairs alone is known at every p of the tables from 5 to 200.
+    Further(
+        ("ridge", "procrustes", "cca-pairs", "kernel-cca-pairs"),
+        _settings((40, 400), ("disjoint",)),
+    ),
+    Further(("auto",), _settings((0,), ("damaged-sets",))),
+)
+"""What `full` asks beside its tables: what pairs replace, and what damage does to sets."""
 
 SUITES: dict[str, Suite] = {
     "demo": Suite(
@@ -252,6 +276,7 @@ SUITES: dict[str, Suite] = {
         _settings(PAIRS, USUAL),
         EVERY,
         fewer=OFTEN_ENOUGH,
+        further=TWICE_AND_DAMAGED,
     ),
     "small": Suite(
         "Two small data sets in seconds: closed forms and a trained head",
@@ -286,7 +311,8 @@ def cells_of(
         methods: Names of methods instead of the suite's; see :data:`NAMED` and
             :data:`setclip.methods.METHODS`. The row of all pairs stays.
         pairs: Numbers of pairs instead of the suite's, under each of its conditions; "all" is that
-            row. What is asked for is measured also where the suite has it in `fewer`.
+            row. What is asked for is measured also where the suite has it in `fewer`. Where pairs
+            or conditions are given, what the suite has in `further` is left out.
         seeds: How many seeds, or which; likewise.
         conditions: Conditions instead of the suite's.
         set_size: Size of matched sets instead of the suite's.
@@ -309,34 +335,44 @@ def cells_of(
         )
     size = chosen.set_size if set_size is None else set_size
 
-    def left_out(of: str, setting: Setting | None, seed: int) -> bool:
-        less = chosen.fewer.get(of, Fewer())
-        if setting and pairs is None and less.pairs is not None and setting.pairs not in less.pairs:
-            return True
-        return seeds is None and less.seeds is not None and seed >= less.seeds
+    def drawn_of(*of: str) -> list[int]:
+        """The seeds of what these have in common, a data set and a method."""
+        least = [chosen.fewer.get(one, Fewer()).seeds for one in of] if seeds is None else []
+        return [seed for seed in drawn if all(few is None or seed < few for few in least)]
 
+    def skipped(setting: Setting, *of: str) -> bool:
+        least = [chosen.fewer.get(one, Fewer()).pairs for one in of] if pairs is None else []
+        return any(few is not None and setting.pairs not in few for few in least)
+
+    asked = [(setting, name) for setting in _asked(chosen, pairs, conditions) for name in named]
+    further = chosen.further if pairs is None and conditions is None else ()
+    more = [(s, name) for some in further for s in some.settings for name in some.methods]
+    places = [
+        (dataset, setting, name)
+        for dataset in chosen.datasets
+        for setting, name in asked
+        if not skipped(setting, dataset, name)
+    ]
+    places += [(dataset, *place) for dataset in chosen.datasets for place in more]
     cells = [
         Cell(
             dataset,
             setting.condition,
             setting.pairs,
             seed,
-            method,
-            label,
+            named[name][1],
+            named[name][0],
             size,
             alone=name in PAIRS_ALONE,
         )
-        for dataset in chosen.datasets
-        for setting in _asked(chosen, pairs, conditions)
-        for seed in drawn
-        for name, (label, method) in named.items()
-        if not left_out(dataset, setting, seed) and not left_out(name, setting, seed)
+        for dataset, setting, name in places
+        if name in named
+        for seed in drawn_of(dataset, name)
     ]
     bounds = [
         Cell(dataset, "disjoint", ALL, seed, CCA(covariances="all", folds=3), ALL_PAIRS)
         for dataset in chosen.datasets
-        for seed in drawn
-        if not left_out(dataset, None, seed)
+        for seed in drawn_of(dataset)
     ]
     return cells + bounds
 
