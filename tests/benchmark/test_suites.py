@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from setclip.benchmark import ALL, NAMED, SUITES, Fewer, Setting, Suite, cells_of, command
@@ -11,6 +14,7 @@ from setclip.benchmark.suites import (
     EVERY,
     FAMILIAR,
     PAIRS,
+    Further,
     baseline_of,
     name_of,
     named_method,
@@ -117,6 +121,33 @@ def test_what_is_asked_for_is_measured_everywhere() -> None:
     cells = cells_of(FEW, pairs=[5], seeds=[4])
     assert len(cells) == 2 * (2 + 1)
     assert {c.seed for c in cells} == {4}
+
+
+def test_further_settings_are_for_some_methods_and_on_the_seeds_of_the_data() -> None:
+    beside = Further(("ridge",), (Setting("disjoint", 7), Setting("sets", 0)))
+    suite = replace(FEW, further=(beside,))
+    added = [c for c in cells_of(suite) if c not in cells_of(FEW)]
+    assert {(c.condition, c.pairs, c.name) for c in added} == {
+        ("disjoint", 7, "ridge"),
+        ("sets", 0, "ridge"),
+    }
+    assert {(c.dataset, c.seed) for c in added} == {("a", 0), ("a", 1), ("a", 2), ("b", 0)}
+    assert not [c for c in cells_of(suite, methods=["cca"]) if c in added]
+
+
+@pytest.mark.parametrize("asked", [{"pairs": [5]}, {"conditions": ["disjoint"]}])
+def test_a_part_that_is_asked_for_has_no_further_settings(asked: dict[str, Any]) -> None:
+    suite = replace(FEW, further=(Further(("ridge",), (Setting("disjoint", 7),)),))
+    assert cells_of(suite, **asked) == cells_of(FEW, **asked)
+
+
+def test_the_full_suite_knows_the_best_of_twice_the_pairs_and_what_damage_costs() -> None:
+    cells = [c for c in cells_of("full") if c.pairs != ALL]
+    alone = {c.pairs for c in cells if c.name == "kernel cca (pairs alone)"}
+    assert {2 * p for p in PAIRS if 0 < p <= 200} <= alone
+    damaged = [c for c in cells if c.condition == "damaged-sets"]
+    assert {(c.pairs, c.name) for c in damaged} == {(0, "auto")}
+    assert {c.dataset for c in damaged} == set(SUITES["full"].datasets)
 
 
 def test_fewer_reads_as_words() -> None:
