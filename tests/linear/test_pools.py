@@ -59,14 +59,14 @@ def test_each_half_is_matched_by_a_map_fitted_to_the_other(monkeypatch: pytest.M
     rng = np.random.default_rng(0)
     pool = rng.standard_normal((40, 3)), rng.standard_normal((30, 3))
     drawn: list[tuple[set[int], set[int]]] = []
-    real = module._halves
+    real = module.halves
 
     def watched(*args: object) -> list[tuple[np.ndarray, np.ndarray]]:
-        halves = real(*args)  # type: ignore[arg-type]
-        drawn.extend((set(x.tolist()), set(y.tolist())) for x, y in halves)
-        return halves
+        parts = real(*args)  # type: ignore[arg-type]
+        drawn.extend((set(x.tolist()), set(y.tolist())) for x, y in parts)
+        return parts
 
-    monkeypatch.setattr(module, "_halves", watched)
+    monkeypatch.setattr(module, "halves", watched)
     given: list[np.ndarray] = []
 
     def solve(cross: np.ndarray) -> Alignment:

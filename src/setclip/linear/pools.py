@@ -19,6 +19,7 @@ from setclip.linear.maps import AffineMap, Alignment, Array
 from setclip.linear.sets import CrossSum, Solve
 
 IntArray = npt.NDArray[np.int64]
+Half = tuple[IntArray, IntArray]
 
 SINKHORN_ROUNDS = 20
 LAST_SPLITS = 2
@@ -66,16 +67,15 @@ def cross_from_pools(
     alignment = start
     last: list[Array] = []
     for _ in range(rounds):
-        for rows, columns in _halves(len(x), len(y), batch, rng):
+        for rows, columns in halves(len(x), len(y), batch, rng):
             found = _matched(x[rows], y[columns], alignment, temperature)
             alignment = solve(known.joined([CrossSum(worth * found, worth)]).mean)
             last = [*last, found][-2 * LAST_SPLITS :]
     return known.joined([CrossSum(worth * np.mean(last, axis=0), worth)]).mean
 
 
-def _halves(
-    n: int, m: int, batch: int, rng: np.random.Generator
-) -> list[tuple[IntArray, IntArray]]:
+def halves(n: int, m: int, batch: int, rng: np.random.Generator) -> list[Half]:
+    """Rows of two random parts of each pool, disjoint, of at most `batch` each, side by side."""
     x, y = rng.permutation(n), rng.permutation(m)
     a, b = min(batch, n // 2), min(batch, m // 2)
     return [(x[:a], y[:b]), (x[a : 2 * a], y[b : 2 * b])]

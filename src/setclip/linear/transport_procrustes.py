@@ -28,11 +28,9 @@ import numpy.typing as npt
 from setclip.linear.clouds import Clouds, Rows, clouds, unit_rows
 from setclip.linear.geometric_start import MatchedCentres, match_centres
 from setclip.linear.maps import Alignment
-from setclip.linear.pools import entropic_plan
+from setclip.linear.pools import Half, entropic_plan, halves
 from setclip.linear.svd import thin_svd
 
-IntArray = npt.NDArray[np.int64]
-Half = tuple[IntArray, IntArray]
 Progress = Callable[[str, int, int], None]
 
 # Agreement of two starts. Found maps: 38 to 54 % on WordNet glosses, 45 to 62 % on planted clouds
@@ -93,10 +91,8 @@ class _Job:
     tell: Progress
 
     def halves(self) -> list[Half]:
-        """Two random parts of each pool, disjoint, side by side."""
-        x, y = (self.rng.permutation(len(rows)) for rows in (self.both.x, self.both.y))
-        n, m = min(self.batch, len(x) // 2), min(self.batch, len(y) // 2)
-        return [(x[:n], y[:m]), (x[n : 2 * n], y[m : 2 * m])]
+        """Rows that take turns, drawn anew."""
+        return halves(len(self.both.x), len(self.both.y), self.batch, self.rng)
 
 
 @dataclass(frozen=True)
@@ -186,10 +182,13 @@ def agreement(one: Alignment, other: Alignment, x: npt.ArrayLike, y: npt.ArrayLi
         y: Shape [m, d_y]; likewise.
     """
     x, y = np.asarray(x)[:LOOKED_AT], np.asarray(y)[:LOOKED_AT]
-    nearest = [
-        (unit_rows(maps.x(x)) @ unit_rows(maps.y(y)).T).argmax(axis=1) for maps in (one, other)
-    ]
-    return float((nearest[0] == nearest[1]).mean())
+    return _same_nearest([(unit_rows(m.x(x)), unit_rows(m.y(y))) for m in (one, other)])
+
+
+def _same_nearest(two: Sequence[tuple[Rows, Rows]]) -> float:
+    """Of two embeddings of the same rows of both sides: of how many x the nearest y is the same."""
+    first, second = ((zx @ zy.T).argmax(axis=1) for zx, zy in two)
+    return float((first == second).mean())
 
 
 def _matched_centres(job: _Job, restarts: int, centres: Sequence[int]) -> list[MatchedCentres]:
@@ -278,11 +277,7 @@ def _agreement(job: _Job, chains: list[_Chain]) -> float:
     if len(chains) < 2:
         return float("nan")
     x, y = job.both.x[: job.batch], job.both.y[: job.batch]
-    nearest = []
-    for chain in chains:
-        zx, zy = _embed(chain.cross, x, y, CLIMB["power"])
-        nearest.append((zx @ zy.T).argmax(axis=1))
-    return float((nearest[0] == nearest[1]).mean())
+    return _same_nearest([_embed(chain.cross, x, y, CLIMB["power"]) for chain in chains])
 
 
 def _silent(stage: str, done: int, total: int) -> None:
