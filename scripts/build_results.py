@@ -1,8 +1,8 @@
-"""Write docs/results.md from a folder of `setclip bench full`, and print the README's table.
+"""Write the tables of docs/results.md from a folder of `setclip bench full`, print the README's.
 
     python scripts/build_results.py runs/bench
 
-The folder is that of the commands under COMMANDS.
+What stands above the tables of docs/results.md is written by hand and kept.
 """
 
 from __future__ import annotations
@@ -19,17 +19,7 @@ SHOWN = {
     "mdi-icons": (20, 100, 500),
 }
 LEFT_OUT = ("chance", "cca (pairs alone)")
-COMMANDS = """
-    setclip bench full
-    setclip bench full --methods ridge,procrustes,cca-pairs,kernel-cca-pairs --pairs 40,400
-    setclip bench full --methods auto --conditions damaged-sets --pairs 0 --seeds 5
-"""
-INTRODUCTION = f"""The beginning of `runs/bench/full.md`, after
-{COMMANDS}
-Tables with intervals, R@1, ranks, time, memory, differences and the command of each row follow
-there. The second command adds the pairs alone with which `auto` at 20 and 200 pairs is compared,
-the third what damage does to sets. How anything is measured: [benchmark.md](benchmark.md).
-"""
+HEADING = "## `setclip bench full`\n\n"
 
 
 def tables(text: str) -> dict[str, dict[str, dict[str, str]]]:
@@ -69,10 +59,11 @@ def main() -> None:
     # After the glance every number of pairs has a heading of its own.
     glance = re.split(r"^### [^\n]*, (?:no pair|\d+ pairs)$", text, flags=re.MULTILINE)[0]
     glance = glance.replace("; intervals stand in the tables below", "")
-    DOCS.write_text(
-        f"# Results\n\n{INTRODUCTION}\n{glance.replace('### ', '## ').rstrip()}\n",
-        encoding="utf-8",
-    )
+    before, heading, _ = DOCS.read_text(encoding="utf-8").partition(HEADING)
+    if not heading:
+        raise SystemExit(f"{DOCS} has no heading {HEADING.strip()!r}, which the tables follow.")
+    tables_of_it = glance.replace("### ", "## ").strip()
+    DOCS.write_text(f"{before}{heading}{tables_of_it}\n", encoding="utf-8")
     print(readme_table(glance))
 
 
