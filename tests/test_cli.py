@@ -153,6 +153,7 @@ def test_bench_of_a_config_measures_its_own_pools(setclip, tmp_path):
         (("bench", "table", "nowhere"), "holds no benchmark"),
         (("bench", "none.yaml"), "cannot be read"),
         (("bench", "planted", "--pairs", "many"), "give whole numbers"),
+        (("downstream", "composition", "--seeds", "0"), "--seeds is '0': give how many"),
         (("data", "build", "nothing"), "openclipart"),
         (("data", "build", "mdi-icons", "--source", ".", "--target", "d"), "download it there"),
     ],

@@ -267,7 +267,9 @@ def downstream(
     from setclip.downstream.run import comparison_of, run_downstream
     from setclip.downstream.table import to_rich
 
-    which = _seeds(seeds) or 1
+    which = 1 if seeds is None else _seeds(seeds)
+    if not which:
+        raise ValueError(f"--seeds is {seeds!r}: give how many, 1 or more.")
     comparison = comparison_of(
         models,
         tasks=_words(task),
@@ -340,7 +342,7 @@ def _print_results(results: Sequence[Result], *, fitted: bool = True) -> None:
     from rich.table import Table
 
     if not any(result.recall for result in results):
-        out.print("Nothing was held out: the model is fitted and not measured.")
+        out.print("Fewer than two pairs are held out: the model is fitted and not measured.")
         return
     ks = list(results[0].recall)
     took = ["fit, s"] if fitted else []

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from setclip.benchmark import BenchmarkData, Cell, conditions
 from setclip.benchmark.cells import Condition
-from setclip.benchmark.conditions import GALLERY, NEAR, STRAYS, WRONG_IDS, draw
+from setclip.benchmark.conditions import GALLERY, STRAYS, WRONG_IDS, draw
+from setclip.data.splits import NEAR_DUPLICATE
 from setclip.methods import CCA, Auto, Ridge
 from setclip.methods.towers import CLIPTowers, Towers
 
@@ -150,7 +151,7 @@ def test_own_pools_are_joined_by_what_is_hidden_and_never_resemble_the_test() ->
     assert 0 < len(added) < len(WITH_OWN.x_pool)
     held = DATA.x[np.isin(DATA.groups, DATA.groups[drawn.test])]
     unit, other = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (added, held))
-    assert (unit @ other.T).max() <= NEAR
+    assert (unit @ other.T).max() <= NEAR_DUPLICATE
     kept = rows_of(added, WITH_OWN.x_pool)
     assert drawn.pools.x_sets.tolist() == [-1] * hidden + [row // 10 for row in kept]
     assert set(drawn.pools.y_sets.tolist()) == {-1, 3}

@@ -13,9 +13,11 @@ from setclip.benchmark import cells_of
 from setclip.benchmark.cells import ALL, Cell
 from setclip.benchmark.conditions import draw
 from setclip.benchmark.own import FEWEST, own_data, own_suite
+from setclip.benchmark.suites import named_method
 from setclip.config import RunConfig, parse_config
 from setclip.data.pools import NO_SET
 from setclip.methods import CCA, CLIP, Auto
+from setclip.methods.towers import Towers
 
 
 def config(folder: Path, *, pools: bool = True, pairs: int = 60) -> RunConfig:
@@ -101,6 +103,34 @@ def test_groups_of_a_table_stay_whole(tmp_path: Path, monkeypatch: pytest.Monkey
         own_data(grouped(tmp_path, 1), name="mine.yaml", progress=False)
 
 
+def test_a_kernel_cca_of_the_config_is_measured_with_its_pools(tmp_path: Path) -> None:
+    made = config(tmp_path)
+    kernel = named_method("kernel-cca-pairs")[1]
+    made = made.model_copy(update={"method": kernel})
+    suite = own_suite(made, own_data(made, name="m.yaml", progress=False), name="m.yaml")
+    cells = [c for c in cells_of(suite, seeds=1) if c.method == kernel and c.pairs == 20]
+    assert {(c.name, c.view) for c in cells} == {
+        ("kernel cca (pairs alone)", "pairs"),
+        ("cca (config)", "own"),
+    }
+
+
+def test_a_method_that_trains_encoders_is_left_to_the_config(tmp_path: Path) -> None:
+    made = config(tmp_path).model_copy(update={"method": Towers()})
+    suite = own_suite(made, own_data(made, name="m.yaml", progress=False), name="m.yaml")
+    assert "config" not in suite.methods
+    assert "towers trains encoders" in suite.title
+
+
+def test_distinct_items_are_tied_by_their_concepts_alone() -> None:
+    made = parse_config(
+        {"data": {"kind": "bundled", "name": "proteins", "pairs": 300}, "method": "cca"}
+    )
+    data = own_data(made, name="p.yaml", progress=False)
+    assert len(np.unique(data.groups)) > 20
+    assert data.near == np.inf
+
+
 def test_unpaired_items_of_a_group_that_is_held_out_are_hidden(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,5 +160,19 @@ def test_pairs_that_are_all_alike_are_refused(tmp_path: Path) -> None:
     for side in ("x", "y"):
         rows = np.load(tmp_path / f"{side}_pairs.npy")
         np.save(tmp_path / f"{side}_pairs.npy", np.repeat(rows[:1], len(rows), axis=0))
-    with pytest.raises(ValueError, match="near-duplicates of each other"):
+    with pytest.raises(ValueError, match=r"near-duplicates of each other \(cosine above 0.9\)"):
         own_data(made, name="mine.yaml", progress=False)
+
+
+def test_how_near_ready_features_may_be_is_for_the_config_to_say(tmp_path: Path) -> None:
+    made = config(tmp_path)
+    for side in ("x", "y"):
+        path = tmp_path / f"{side}_pairs.npy"
+        np.save(path, np.load(path) + 30.0)  # an offset that all share
+    with pytest.raises(ValueError, match=r"raise data\.near_duplicate"):
+        own_data(made, name="mine.yaml", progress=False)
+    raised = made.model_copy(
+        update={"data": made.data.model_copy(update={"near_duplicate": 0.9999})}
+    )
+    data = own_data(raised, name="mine.yaml", progress=False)
+    assert len(np.unique(data.groups)) > 20

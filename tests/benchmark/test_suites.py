@@ -173,7 +173,14 @@ def test_labels_lead_back_to_names(name: str) -> None:
     assert name_of(named_method(name)[0]) == name
 
 
+@pytest.mark.parametrize("suite", ["clip-art", "protein-chains"])
+def test_labels_of_a_suite_lead_back_to_names(suite: str) -> None:
+    known = SUITES[suite].known
+    assert [name_of(label, known) for label, _ in known.values()] == list(known)
+
+
 def test_commands() -> None:
+    assert command("demo", methods=["a, b c"]) == "setclip bench demo --methods 'a, b c'"
     assert command("demo") == "setclip bench demo"
     assert command("my data/a.yaml", set_size=4) == "setclip bench 'my data/a.yaml' --set-size 4"
     assert (

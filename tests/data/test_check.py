@@ -15,7 +15,6 @@ from setclip.data.check.features import (
     grouping_findings,
     leak_findings,
     matrix_findings,
-    near_duplicates,
 )
 from setclip.data.check.findings import count_supervision
 from setclip.data.pools import Pools
@@ -370,16 +369,8 @@ def test_arrays_that_cannot_be_read_are_an_error_finding(tmp_path):
 def test_of_large_data_a_sample_is_compared(monkeypatch):
     monkeypatch.setattr("setclip.data.check.features.TEST_CAP", 5)
     rows = RNG.normal(size=(40, 3)).astype(np.float32)
-    (finding,) = leak_findings("x", rows, 2 * rows)
+    (finding,) = leak_findings("x", rows, 2 * rows, threshold=0.9)
     assert finding.message.startswith("x: 100% of 5 test items have a near-duplicate in train")
-
-
-def test_near_duplicates_are_those_of_a_plain_loop():
-    rows, others = (RNG.normal(size=(n, 3)).astype(np.float32) for n in (40, 5000))
-    units, all_others = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (rows, others))
-    expected = [max(float(u @ o) for o in all_others) > 0.999 for u in units]
-    assert near_duplicates(rows, others, 0.999).tolist() == expected
-    assert near_duplicates(rows[:0], others, 0.9).tolist() == []
 
 
 def test_a_giant_group_is_a_warning_with_the_threshold_to_raise():
@@ -395,7 +386,7 @@ def test_a_giant_group_is_a_warning_with_the_threshold_to_raise():
 def test_empty_matrices_have_nothing_to_say():
     none = np.zeros((0, 3), dtype=np.float32)
     assert matrix_findings("x", none) == []
-    assert leak_findings("x", none, none) == []
+    assert leak_findings("x", none, none, threshold=0.9) == []
 
 
 def test_counts_of_sets():

@@ -204,6 +204,8 @@ def test_geometry_is_not_looked_for_beyond_the_budget() -> None:
     assert module._transport_seconds(data) > 5
     _, said, _ = fitted(data, budget=5.0)
     assert "the budget is 5: it was not tried" in said
+    with pytest.raises(ValueError, match="stand on both sides, or a larger `budget`"):
+        fitted(pools(MADE, 0), budget=5.0)
 
 
 def test_two_pairs_without_pools_are_enough_and_one_is_not() -> None:

@@ -10,7 +10,16 @@ from reference import linear as naive
 
 from setclip.data.pools import NO_SET, Pools, make_pools
 from setclip.methods import tuning
-from setclip.methods.tuning import Fold, apart, log_rank, log_ranks, make_folds, unit_means
+from setclip.methods.tuning import (
+    Fold,
+    apart,
+    chance_log_rank,
+    clearly_better,
+    log_rank,
+    log_ranks,
+    make_folds,
+    unit_means,
+)
 
 
 def numbered(pairs: int, sets: list[int], strays: int = 0) -> Pools:
@@ -102,6 +111,36 @@ def test_folds_follow_their_seed() -> None:
         np.testing.assert_array_equal(a.x, b.x)
         np.testing.assert_array_equal(a.y_units, b.y_units)
     assert any(not np.array_equal(a.x, c.x) for a, c in zip(first, other, strict=True))
+
+
+def test_sets_may_be_kept_whole() -> None:
+    pools = numbered(10, [2] * 5)
+    found = make_folds(pools, 3, hold_sets=False)
+    assert len(found) == 3
+    for fold in found:
+        assert fold.train.x_pool is pools.x_pool
+        assert len(fold.train.shared_sets) == 5
+        assert 3 <= 10 - fold.train.n_pairs <= 4
+
+
+def test_one_pair_or_set_shows_nothing() -> None:
+    assert not clearly_better(np.array([1.0]), np.array([5.0]), errors=0.0)
+    assert clearly_better(np.array([1.0, 1.0]), np.array([5.0, 5.0]))
+
+
+def test_chance_is_the_mean_of_the_log_ranks_of_guessing() -> None:
+    pools = numbered(6, [], strays=30)
+    (fold, *_) = make_folds(pools, 3)
+    rng = np.random.default_rng(0)
+    guessed = [
+        log_rank(
+            fold,
+            lambda x: rng.standard_normal((len(x), 4)),
+            lambda y: rng.standard_normal((len(y), 4)),
+        )
+        for _ in range(1000)
+    ]
+    assert chance_log_rank(fold) == pytest.approx(np.mean(guessed), abs=0.08)
 
 
 def test_folds_share_the_pools_that_they_hold_nothing_of() -> None:

@@ -2,13 +2,16 @@
 
 import csv
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny import write_arrays
 
 from setclip.config import parse_config
+from setclip.data.material import Shown
 from setclip.mining import choose_items, suggest_run
+from setclip.mining.labelling import item_name
 from setclip.run import run_fit
 
 NONE = np.zeros((0, 5), np.float32)
@@ -85,6 +88,12 @@ def test_the_file_names_the_items(run, side):
         listed = list(csv.DictReader(file))
     assert [int(row[f"{side}_row"]) for row in listed] == choice.rows.tolist()
     assert [row[side] for row in listed] == [f"{side} pool {i}" for i in choice.rows]
+
+
+def test_an_item_is_named_by_what_it_has():
+    assert item_name(Shown("an owl", Path("owl.png"))) == "owl.png"
+    assert item_name(Shown("an owl", b"\x89PNG")) == "an owl"
+    assert item_name(Shown("", sequence="MKV")) == "MKV"
 
 
 def test_more_items_than_there_are_and_no_such_side(run):

@@ -49,6 +49,18 @@ def test_the_table_holds_every_candidate_the_best_first(tmp_path):
     assert "http" not in page
 
 
+def test_one_set_and_folds_that_are_more_than_the_pairs(tmp_path):
+    data = {**write_arrays(tmp_path, pairs=12)}
+    for side in "xy":
+        np.save(tmp_path / f"{side}_sets.npy", np.zeros(40, dtype=np.int64))
+        data[f"{side}_sets"] = str(tmp_path / f"{side}_sets.npy")
+    config = {"data": data, "method": "cca", "output": str(tmp_path / "run"), "report": False}
+    run_fit(parse_config(config), say=lambda _: None)
+    found, rows = mined(tmp_path / "run", folds=20)
+    assert "12 held-out pairs in 12 folds" in found.notes[0]
+    assert len(rows) == len(found.candidates)
+
+
 def test_a_given_coverage_scales_the_probabilities(tmp_path):
     folder = fitted(tmp_path)
     full, half = (mined(folder, coverage=c)[0] for c in (1.0, 0.5))

@@ -130,6 +130,28 @@ def test_fitting_data_that_have_changed_says_so(tmp_path):
     run_evaluate(config.output)
 
 
+def test_changed_data_are_fitted_anew_by_methods_that_keep_checkpoints(tmp_path):
+    clip = {"kind": "clip", "steps": 5, "folds": 1}
+    config = config_of(tmp_path, method=clip, compare=[{"kind": "siglip", "steps": 5, "folds": 1}])
+    fit(config)
+    path = tmp_path / "x_pairs.npy"
+    np.save(path, 2 * np.load(path) + 1)
+    said = []
+    own, other = run_fit(config, say=said.append)
+    assert any("have changed" in sentence for sentence in said)
+    assert not own.error
+    assert not other.error
+    assert run_evaluate(config.output).recall == own.recall
+
+
+def test_comparisons_of_one_kind_have_names_and_folders_of_their_own(tmp_path):
+    several = [{"kind": "clip", "steps": steps, "folds": 1} for steps in (5, 9)]
+    results = fit(config_of(tmp_path, compare=[*several, "cca"]))
+    assert [r.name for r in results] == ["cca", "clip", "clip, number 2", "cca, number 2"]
+    assert not any(r.error for r in results)
+    assert len(list((tmp_path / "run" / "compare").glob("clip*/checkpoints"))) == 2
+
+
 def test_runs_of_earlier_versions_do_not_know_their_data(tmp_path):
     config = config_of(tmp_path, compare=())
     own = fit(config)[0]
@@ -211,7 +233,7 @@ def test_without_a_test_the_model_is_fitted_and_the_report_says_so(tmp_path):
     config = config_of(tmp_path, data=data, compare=())
     (own,) = fit(config)
     assert own.recall == {}
-    assert "Nothing was held out" in run_report(config.output).read_text()
+    assert "Fewer than two pairs are held out" in run_report(config.output).read_text()
     with pytest.raises(ValueError, match="hold no test"):
         run_evaluate(config.output)
 

@@ -11,8 +11,8 @@ from setclip.benchmark.cells import ALL, Cell, View
 from setclip.benchmark.data import BenchmarkData
 from setclip.data.datasets import load_dataset
 from setclip.data.pools import IntArray, Item, Pools, RawItems, make_pools
-from setclip.data.splits import Condition as Drawn
 from setclip.data.splits import (
+    NEAR_DUPLICATE,
     PoolRows,
     draw_pools,
     draw_rows_of_pools,
@@ -20,6 +20,7 @@ from setclip.data.splits import (
     one_per_group,
     split_by_group,
 )
+from setclip.data.splits import Condition as Drawn
 
 GALLERY = 1000
 """Test items at most, drawn at random: galleries of one size compare, and stay affordable."""
@@ -32,9 +33,6 @@ STRAYS = 0.2
 
 WRONG_IDS = 0.1
 """Share of the rows of damaged sets that are filed under another set."""
-
-NEAR = 0.9
-"""Cosine above which an unpaired item is too much like a test item to be shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +144,7 @@ def _draw_own(
             f"{cell.dataset} brings no unpaired items of its own: use the condition disjoint."
         )
     hidden = draw_pools(data.x, data.y, train, pairs=pairs, seed=cell.seed)
-    near = NEAR if data.near is None else float(data.near)
+    near = NEAR_DUPLICATE if data.near is None else float(data.near)
     x_kept = ~near_duplicates_of(own.x_pool, data.x[held], threshold=near)
     y_kept = ~near_duplicates_of(own.y_pool, data.y[held], threshold=near)
     if data.x_pool_groups is not None:

@@ -35,7 +35,7 @@ class BenchmarkData:
             where the data name no groups. Shape [n_x].
         y_pool_groups: Of each row of `y_pool`. Shape [n_y].
         near: Cosine above which an unpaired item is too much like a test item to be shown; None for
-            :data:`setclip.benchmark.conditions.NEAR`. Shape [].
+            :data:`setclip.data.splits.NEAR_DUPLICATE`. Shape [].
         concepts: Concept of each item, where items of one concept are different things, which
             each stand in the gallery; None where items of a group are near-duplicates. Shape [n].
     """

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from setclip.benchmark.cells import TEST_FRACTION, BenchmarkMethod, Condition
-from setclip.benchmark.conditions import NEAR
 from setclip.benchmark.data import BenchmarkData
-from setclip.benchmark.suites import OF_CONFIG, PAIRS, Setting, Suite, named_method
-from setclip.config import LayoutData, ManifestData, RunConfig
+from setclip.benchmark.suites import OF_CONFIG, PAIRS, PAIRS_ALONE, Setting, Suite, named_method
+from setclip.config import RunConfig
 from setclip.data.material import load_material
 from setclip.data.pools import NO_SET, IntArray
-from setclip.data.splits import near_duplicate_groups
+from setclip.data.splits import NEAR_DUPLICATE, near_duplicate_groups
 
 FEWEST = 20
 """Known pairs below which a quarter of them measures nothing."""
@@ -39,20 +38,22 @@ def own_data(config: RunConfig, *, name: str, progress: bool = True) -> Benchmar
             f"quarter of them, which takes {FEWEST} or more: match some more items, or compare "
             "methods on the config's test, with `compare:` and `setclip fit`."
         )
-    source = config.data
     keys = material.keys
-    near = source.near_duplicate if isinstance(source, ManifestData | LayoutData) else NEAR
+    # Of some data all items are distinct, however near, and their concepts alone tie them together.
+    distinct = keys is not None and keys.alone
+    near = np.inf if distinct else getattr(config.data, "near_duplicate", NEAR_DUPLICATE)
     groups = near_duplicate_groups(
-        pools.x_pairs,
-        pools.y_pairs,
+        *(() if distinct else (pools.x_pairs, pools.y_pairs)),
         threshold=near,
         keys=[] if keys is None else [keys.pairs],
     )
     if len(np.unique(groups)) < 2:
+        remedy = "" if distinct else "; or raise data.near_duplicate, if they are distinct items"
+        alike = "" if distinct else f"near-duplicates of each other (cosine above {near:g}) or "
         raise ValueError(
-            f"all {pools.n_pairs} pairs of {name} are near-duplicates of each other or of one "
-            "group, so none can be held out fairly: give pairs of different items and groups, or "
-            "encoders that tell them apart."
+            f"all {pools.n_pairs} pairs of {name} are {alike}of one group, so none can be held out "
+            "fairly: give pairs of different items and groups, or encoders that tell them apart"
+            f"{remedy}."
         )
     x_any, y_any = len(pools.x_pool) > 0, len(pools.y_pool) > 0
     return BenchmarkData(
@@ -80,7 +81,7 @@ def own_suite(config: RunConfig, data: BenchmarkData, *, name: str) -> Suite:
     """The usual numbers of pairs as far as the known ones reach, on the config's own pools.
 
     Its methods are `cca`, the same and `kernel cca` on the pairs alone, `clip`, `auto`, and
-    `config`, the method that the config names, unless it is one of these.
+    `config`, the method that the config names, unless it is one of these or trains encoders.
 
     Args:
         config: The run's.
@@ -92,9 +93,15 @@ def own_suite(config: RunConfig, data: BenchmarkData, *, name: str) -> Suite:
     most = int((1 - TEST_FRACTION) * len(data.x))
     condition: Condition = "disjoint" if data.own is None else "own"
     usual = ("cca", "cca-pairs", "kernel-cca-pairs", "clip", "auto")
-    own = () if method in (named_method(name)[1] for name in usual) else ("config",)
+    title = f"The methods on the data of {name}"
+    # On the pairs alone a method is not what the config asks for.
+    there = method in (named_method(name)[1] for name in usual if name not in PAIRS_ALONE)
+    trains = getattr(method, "trains_encoders", False)
+    own = () if there or trains else ("config",)
+    if trains:
+        title += f", on frozen features ({method.kind} trains encoders: compare by `compare:`)"
     return Suite(
-        f"The methods on the data of {name}",
+        title,
         (name,),
         tuple(Setting(condition, p) for p in (*(p for p in PAIRS if p < most), most)),
         (*usual, *own),

@@ -412,11 +412,12 @@ def command(suite: str, **asked: Any) -> str:
     return " ".join(["setclip bench", shlex.quote(suite), *options])
 
 
-def name_of(label: str) -> str:
-    """The name that `--methods` takes for what a table calls `label`."""
+def name_of(label: str, own: Mapping[str, tuple[str, BenchmarkMethod]] | None = None) -> str:
+    """The name that `--methods` takes for what a table calls `label`; of `own` methods too."""
     if label.endswith(OF_CONFIG):
         return "config"
-    return {shown: name for name, (shown, _) in NAMED.items()}.get(label, label)
+    named = NAMED | dict(own or {})
+    return {shown: name for name, (shown, _) in named.items()}.get(label, label)
 
 
 def label_of(name: str, own: Mapping[str, tuple[str, BenchmarkMethod]] | None = None) -> str:
@@ -428,7 +429,7 @@ def label_of(name: str, own: Mapping[str, tuple[str, BenchmarkMethod]] | None = 
 
 
 def _option(value: int | str | Sequence[Any]) -> str:
-    return str(value) if isinstance(value, int | str) else ",".join(map(str, value))
+    return shlex.quote(str(value) if isinstance(value, int | str) else ",".join(map(str, value)))
 
 
 def _asked(

@@ -247,11 +247,13 @@ def _command(suite: str, block: Block, label: str, seeds: tuple[int, ...], role:
     counted = len(seeds) if seeds == tuple(range(len(seeds))) else listed
     if role == "reference" or block.pairs == ALL:
         return command(suite, pairs=[ALL], seeds=counted)
-    usual = SUITES[suite].set_size if suite in SUITES else Cell.set_size
+    usual, known = Cell.set_size, None
+    if suite in SUITES:
+        usual, known = SUITES[suite].set_size, SUITES[suite].known
     sized = block.condition in SIZED and block.set_size != usual
     return command(
         suite,
-        methods=[name_of(label)],
+        methods=[name_of(label, known)],
         pairs=[block.pairs],
         seeds=counted,
         conditions=[block.condition],

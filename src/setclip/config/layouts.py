@@ -16,6 +16,7 @@ from setclip.data.layouts import classes, coco, flickr, hub, karpathy, webdatase
 from setclip.data.layouts.merge import Known, Learn, Member, Rest, merge
 from setclip.data.layouts.rows import Rows
 from setclip.data.manifest import Manifest, Modality
+from setclip.data.splits import NEAR_DUPLICATE
 
 
 def _with_place(templates: tuple[str, ...]) -> tuple[str, ...]:
@@ -204,7 +205,7 @@ class LayoutData(Section):
     """Whether the validation part trains too; published protocols leave it out."""
     test_fraction: TestShare = TEST_FRACTION
     """Share of the pairs held out of a set that has no split of its own."""
-    near_duplicate: Share = 0.9
+    near_duplicate: Share = NEAR_DUPLICATE
     """Cosine of features above which a test item counts as seen in training."""
     bad_limit: Share = BAD_LIMIT
     """Share of bad items above which the run stops; below, they are skipped and listed."""

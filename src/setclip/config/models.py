@@ -20,6 +20,7 @@ from setclip.config.section import TEST_FRACTION, Name, Section, Share, TestShar
 from setclip.data.bad_items import BAD_LIMIT
 from setclip.data.captions import merge_captions
 from setclip.data.manifest import Columns, Manifest, Modality, read_manifest
+from setclip.data.splits import NEAR_DUPLICATE
 from setclip.encoders.choices import DEFAULTS, AnyOptions
 from setclip.encoders.options import EncoderOptions
 from setclip.evaluation.zeroshot import TEMPLATES
@@ -66,7 +67,7 @@ class ManifestData(Section):
     default each is a pair of its own. A cell may also hold a list of captions."""
     test_fraction: TestShare | None = None
     """Share of the pairs held out for the test, by group: 0.2 unless there is a split column."""
-    near_duplicate: Share = 0.9
+    near_duplicate: Share = NEAR_DUPLICATE
     """Cosine of features above which two rows are one group."""
     bad_limit: Share = BAD_LIMIT
     """Share of bad items above which the run stops; below, they are skipped and listed."""
@@ -166,11 +167,14 @@ class ArraysData(Section):
     """Features of test pairs, never trained on."""
     y_test: Name | None = None
     """Features of the second modality of the test pairs, row-aligned."""
+    near_duplicate: Share = NEAR_DUPLICATE
+    """Cosine of features above which a test item counts as seen in training, and pairs stay
+    together where `setclip bench` splits them. Raise it where unlike items are as near as that."""
 
     @property
     def files(self) -> dict[str, str]:
         """The files that were given, by field: arguments of `read_feature_files`."""
-        return self.model_dump(exclude={"kind"}, exclude_none=True)
+        return self.model_dump(exclude={"kind", "near_duplicate"}, exclude_none=True)
 
     @model_validator(mode="after")
     def _complete(self) -> ArraysData:

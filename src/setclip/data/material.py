@@ -87,11 +87,13 @@ class Keys:
         pairs: Negative numbers do not repeat. Shape [p].
         x_pool: Shape [n].
         y_pool: Shape [m].
+        alone: Whether items that are near-duplicates by their features may be parted.
     """
 
     pairs: IntArray
     x_pool: IntArray
     y_pool: IntArray
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def _from_arrays(data: ArraysData) -> Material:
         _numbered("x", pools.n_pairs, len(pools.x_pool), len(files.x_test)),
         _numbered("y", pools.n_pairs, len(pools.y_pool), len(files.y_test)),
         n_read=pools.n_pairs + len(pools.x_pool) + len(pools.y_pool) + len(files.x_test),
-        leaks=count_leaks(pools, files.x_test, files.y_test, threshold=0.999),
+        leaks=count_leaks(pools, files.x_test, files.y_test, threshold=data.near_duplicate),
         held_out=HeldOut(
             len(files.x_test), len(files.x_test), why="data.x_test and data.y_test are not given"
         ),
@@ -260,7 +262,9 @@ def _from_dataset(data: BundledData, seed: int, progress: bool) -> Material:
             np.arange(len(dataset)), dataset.called, rows.pairs, rows.x_pool, rows.y_pool
         ),
         held_out=HeldOut(len(held), len(test), not dataset.distinct),
-        keys=Keys(groups[rows.pairs], groups[rows.x_pool], groups[rows.y_pool]),
+        keys=Keys(
+            groups[rows.pairs], groups[rows.x_pool], groups[rows.y_pool], alone=dataset.distinct
+        ),
     )
 
 
@@ -371,7 +375,7 @@ def _from_rows(config: RunConfig, data: RowsData, manifest: Manifest, progress: 
             manifest.origins,
         ),
         held_out=replace(held_out, left_out=left_out),
-        keys=Keys(*(_keys(manifest, rows) for rows in (known, x_pool, y_pool))),
+        keys=Keys(_keys(manifest, known), _keys(manifest, x_pool), _keys(manifest, y_pool)),
     )
 
 

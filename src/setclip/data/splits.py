@@ -6,7 +6,7 @@ a connected component of near-duplicates, and a group lies whole in train or who
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -17,14 +17,17 @@ from scipy.sparse.csgraph import connected_components
 
 from setclip.data.pools import NO_SET, FloatArray, IntArray, Pools, make_pools
 
+NEAR_DUPLICATE = 0.9
+"""Cosine above which two items count as near-duplicates, unless said otherwise."""
+
 Condition = Literal["disjoint", "overlapping", "sets", "concept-sets"]
 
 
 def near_duplicate_groups(
     *features: FloatArray,
-    threshold: float = 0.9,
+    threshold: float = NEAR_DUPLICATE,
     keys: Sequence[npt.ArrayLike] = (),
-    block: int = 2048,
+    block: int = 512,
 ) -> IntArray:
     """Number the groups of items that must not be separated by a split.
 
@@ -47,24 +50,32 @@ def near_duplicate_groups(
             "items."
         )
     n = sizes.pop()
-    links: list[npt.NDArray[np.int64]] = []
+    links = [_to_first(key) for key in keys]
     for matrix in features:
         links += _cosine_links(matrix, threshold, block)
-    for key in keys:
-        _, first, inverse = np.unique(np.asarray(key), return_index=True, return_inverse=True)
-        links.append(np.stack([np.arange(n), first[inverse]]))
+    return _components(links, n)
+
+
+def _to_first(key: npt.ArrayLike) -> IntArray:
+    """Links of each row to the first one of the same value."""
+    _, first, inverse = np.unique(np.asarray(key), return_index=True, return_inverse=True)
+    return np.stack([np.arange(len(inverse)), first[inverse]])
+
+
+def _cosine_links(matrix: FloatArray, threshold: float, block: int) -> Iterator[IntArray]:
+    """Links that join what is near: a few a row, however many rows are near each other."""
+    unit = _unit(matrix)
+    for start in range(0, len(unit), block):
+        near = unit[start : start + block] @ unit[start:].T > threshold
+        links = np.stack(np.nonzero(near))
+        yield start + _to_first(_components([links], len(unit) - start))
+
+
+def _components(links: Sequence[IntArray], n: int) -> IntArray:
+    """Number of the connected component of each row."""
     rows, columns = np.concatenate([*links, np.zeros((2, 0), dtype=np.int64)], axis=1)
     graph = coo_matrix((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
-
-
-def _cosine_links(matrix: FloatArray, threshold: float, block: int) -> list[npt.NDArray[np.int64]]:
-    unit = _unit(matrix)
-    links = []
-    for start in range(0, len(unit), block):
-        near = unit[start : start + block] @ unit[start:].T > threshold
-        links.append(np.stack(np.nonzero(near)) + start)
-    return links
 
 
 def _unit(rows: FloatArray) -> FloatArray:
@@ -74,7 +85,7 @@ def _unit(rows: FloatArray) -> FloatArray:
 
 
 def near_duplicates_of(
-    rows: FloatArray, others: FloatArray, *, threshold: float = 0.9, block: int = 4096
+    rows: FloatArray, others: FloatArray, *, threshold: float = NEAR_DUPLICATE, block: int = 4096
 ) -> npt.NDArray[np.bool_]:
     """Which rows are near-duplicates of any of the others.
 

@@ -37,7 +37,7 @@ from setclip.methods.closed_form import (
 from setclip.methods.pool_matching import LEAST_POOL, stages
 from setclip.methods.protocol import Options, Supervision, any_of, card, linear_model
 from setclip.methods.transport_cca import TransportCCA
-from setclip.methods.tuning import all_pairs_held_out, apart
+from setclip.methods.tuning import all_pairs_held_out, apart, chance_log_rank
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
 
@@ -133,9 +133,11 @@ class Auto(Options):
             return self._with_geometry(pools, seed, journal)
         if pools.n_pairs >= 2:
             return self._from_pairs(pools, seed).because(reason)
+        dear = min(len(pools.x_pool), len(pools.y_pool)) >= 2 * LEAST_POOL
         raise ValueError(
             f"auto was given {pools.describe()}, too little to align anything: {reason} Give "
-            "at least 2 pairs, or 2 sets that stand on both sides, or larger pools."
+            "at least 2 pairs, or 2 sets that stand on both sides, or "
+            f"{'a larger `budget`' if dear else 'larger pools'}."
         )
 
     def _with_sets(self, pools: Pools, seed: int) -> _Found:
@@ -279,7 +281,7 @@ class Auto(Options):
         else:
             fitted = self._from_pairs(pools, seed)
             told = len(fitted.ranks) > 0
-            against = fitted.ranks if told else np.log2([len(fold.x) / 2])
+            against = fitted.ranks if told else np.array([chance_log_rank(fold)])
             whose = "for the best map of the pairs" if told else "by chance"
             said += f", against {against.mean():.2f} {whose}: "
             if not apart(choice.ranks, against, errors=LEAD):

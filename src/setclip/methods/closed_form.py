@@ -18,6 +18,9 @@ from setclip.linear.sets import CrossSum, cross_from_sets
 from setclip.methods.tuning import Fold, clearly_better, log_ranks, make_folds, unit_means
 from setclip.training.journal import Journal
 
+# Sets that a fold must hold out to be the only one.
+ENOUGH_SETS = 4
+
 Covariances = Literal["pairs", "all"]
 Form = Callable[[Principal, Principal, Array], Alignment]
 
@@ -167,7 +170,7 @@ def compare(
             better by more than the standard error of the difference.
         name: Of the method, for messages.
         rank: Principal axes kept of either side, but of linear maps of the pairs alone.
-        folds: Folds of the cross-validation over pairs; sets are held out once, they are many.
+        folds: Folds of the cross-validation; where each holds out sets enough, one of them is made.
         seed: Of the folds.
         otherwise: Settings of another kind, chosen among likewise. Theirs is taken if it is better
             than that of `candidates` by more than `lead` standard errors.
@@ -176,7 +179,7 @@ def compare(
     chosen = candidates[0]
     every = [*candidates, *otherwise]
     axes = _axes_of_all(pools, every, rank)
-    limit = 1 if len(pools.shared_sets) >= folds else None
+    limit = 1 if len(pools.shared_sets) >= folds * ENOUGH_SETS else None
     held = make_folds(pools, folds, seed=seed, limit=limit)
     if not held:
         sentence = f"{name} took {chosen}: there is too little to cross-validate."

@@ -41,7 +41,14 @@ class Fold:
     y_units: IntArray
 
 
-def make_folds(pools: Pools, folds: int, *, seed: int = 0, limit: int | None = None) -> list[Fold]:
+def make_folds(
+    pools: Pools,
+    folds: int,
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    hold_sets: bool = True,
+) -> list[Fold]:
     """Split pairs and sets into folds.
 
     A fold whose training part would be too little for any method is left out, so there may be
@@ -53,9 +60,10 @@ def make_folds(pools: Pools, folds: int, *, seed: int = 0, limit: int | None = N
         seed: Of the split and of the distractors.
         limit: Make only the first so many of the folds; where sets are held out each has its own
             copy of the pools.
+        hold_sets: Split the sets too; otherwise every fold trains on all of them.
     """
     rng = np.random.default_rng(seed)
-    sets = pools.shared_sets
+    sets = pools.shared_sets if hold_sets else pools.shared_sets[:0]
     pair_fold = rng.permutation(np.arange(pools.n_pairs) % folds)
     set_fold = rng.permutation(np.arange(len(sets)) % folds)
     # Folds beyond the count of units would hold nothing out.
@@ -163,6 +171,12 @@ def _asked(units: IntArray, others: IntArray) -> IntArray:
     return found
 
 
+def chance_log_rank(fold: Fold) -> float:
+    """Mean log2 rank of guessing among the items of a fold."""
+    guessed = [np.log2(np.arange(1, len(items) + 1)).mean() for items in (fold.x, fold.y)]
+    return float(np.mean(guessed))
+
+
 def clearly_better(
     ranks: npt.NDArray[np.float64], than: npt.NDArray[np.float64], *, errors: float = 1.0
 ) -> bool:
@@ -174,7 +188,8 @@ def clearly_better(
         errors: How many standard errors.
     """
     gains = than - ranks
-    return bool(gains.mean() > errors * gains.std() / np.sqrt(max(len(gains) - 1, 1)))
+    # One pair or set says nothing of how far others would differ.
+    return len(gains) > 1 and bool(gains.mean() > errors * gains.std() / np.sqrt(len(gains) - 1))
 
 
 def apart(ranks: npt.NDArray[np.float64], than: npt.NDArray[np.float64], *, errors: float) -> bool:

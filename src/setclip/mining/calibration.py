@@ -31,12 +31,14 @@ class Trial:
         hits: Which of these are the partner. Shape [present].
         absent: Candidates of the same x with all held-out y taken away: all wrong.
         pairs: Number of held-out pairs.
+        fits: Models that were fitted without some of them; 0 where the run's own has seen none.
     """
 
     present: Candidates
     hits: npt.NDArray[np.bool_]
     absent: Candidates
     pairs: int
+    fits: int = 0
 
 
 @dataclass(frozen=True, eq=False)

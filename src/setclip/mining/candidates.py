@@ -100,6 +100,8 @@ def find_candidates(
     """
     n, m = len(zx), len(zy)
     kept = min(per_item + 1, m)
+    if not m:
+        return _none()
     row_best, row_of = np.empty((n, kept), np.float32), np.empty((n, kept), np.int64)
     columns = _ColumnBest(m)
     step = block or max(1, BLOCK_SCORES // max(m, 1))
@@ -126,6 +128,11 @@ def find_candidates(
         score.ravel(),
         (2 * score.ravel() - other_y.ravel() - other_x).astype(np.float32),
     )
+
+
+def _none() -> Candidates:
+    rows, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
+    return Candidates(rows, rows, rows, np.zeros(0, dtype=bool), scores, scores, scores)
 
 
 def _best(scores: FloatArray, k: int) -> tuple[FloatArray, IntArray]:

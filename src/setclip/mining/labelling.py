@@ -123,5 +123,5 @@ def suggest_run(
 
 
 def item_name(item: Shown) -> str:
-    """What finds an item again: its path, or its text or number."""
-    return str(item.picture) if isinstance(item.picture, Path) else item.caption
+    """What finds an item again: its path, or its text, letters or number."""
+    return str(item.picture) if isinstance(item.picture, Path) else item.caption or item.sequence

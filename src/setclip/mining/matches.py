@@ -131,9 +131,14 @@ def _by_folds(
             f"{FEWEST_HELD_OUT} or more would do. The order is by margin."
         )
     trial = run_trial(method, pools, per_item=per_item, folds=folds, seed=seed, say=say)
+    if trial is None:
+        return None, (
+            "No probability: without a part of the pairs too little is left to learn from. The "
+            "order is by margin."
+        )
     return trial, (
-        f"Calibrated on {trial.pairs:,} held-out pairs in {folds} folds; each fold's model saw "
-        "fewer pairs than the run's, so the probabilities are a little low."
+        f"Calibrated on {trial.pairs:,} held-out pairs in {trial.fits} folds; each fold's model "
+        "saw fewer pairs than the run's, so the probabilities are a little low."
     )
 
 

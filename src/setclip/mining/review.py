@@ -89,7 +89,7 @@ def _row(row: ReviewRow) -> str:
 
 
 def _item(item: Shown) -> str:
-    text = item.caption
+    text = item.caption or item.sequence
     text = text if len(text) <= CAPTION_LIMIT else text[: CAPTION_LIMIT - 1] + "…"
     picture = ""
     if item.picture is not None:

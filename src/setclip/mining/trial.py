@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from setclip.data.pools import Examples, FloatArray, IntArray, Pools
+from setclip.data.samplers import rows_of_shared_sets
 from setclip.methods import Method
 from setclip.methods.tuning import make_folds
 from setclip.mining.calibration import Trial
@@ -28,12 +29,8 @@ class Block:
 
 def blocks_of(pools: Pools) -> list[Block]:
     """The shared sets, or the whole pools where there are none."""
-    if not len(pools.shared_sets):
-        return [Block(np.arange(len(pools.x_pool)), np.arange(len(pools.y_pool)))]
-    return [
-        Block(np.flatnonzero(pools.x_sets == s), np.flatnonzero(pools.y_sets == s))
-        for s in pools.shared_sets
-    ]
+    inside = [Block(x, y) for x, y in rows_of_shared_sets(pools)]
+    return inside or [Block(np.arange(len(pools.x_pool)), np.arange(len(pools.y_pool)))]
 
 
 def propose(zx: FloatArray, zy: FloatArray, pools: Pools, *, per_item: int) -> Candidates:
@@ -52,23 +49,27 @@ def propose(zx: FloatArray, zy: FloatArray, pools: Pools, *, per_item: int) -> C
 
 def run_trial(
     method: Method, pools: Pools, *, per_item: int, folds: int, seed: int, say: Say
-) -> Trial:
+) -> Trial | None:
     """Fit without some of the pairs, propose partners for these, and see which are right.
 
-    Every pair is held out once. Where matches are sought inside sets, a held-out pair joins some
-    random sets, one after the other.
+    Every pair is held out once, unless too little would be left to learn from; sets stay whole.
+    Where matches are sought inside sets, a held-out pair joins some random sets, one after the
+    other.
 
     Args:
         method: What the run was fitted with.
-        pools: What it was fitted on, with five pairs or more.
+        pools: What it was fitted on, with ten pairs or more.
         per_item: Candidates for each x.
-        folds: Fits.
+        folds: Fits, at most.
         seed: Of the folds and the fits.
         say: Receives a sentence at each fit.
+
+    Returns:
+        The trial; None where no part of the pairs leaves enough to learn from.
     """
     present, absent, hits, held = [], [], [], 0
     rng = np.random.default_rng(seed)
-    splits = make_folds(pools, folds, seed=seed)
+    splits = make_folds(pools, folds, seed=seed, hold_sets=False)
     for number, fold in enumerate(splits, start=1):
         say(f"Fitting {method.kind} without a part of the pairs, {number} of {len(splits)}.")
         model = method.fit(fold.train, seed=seed)
@@ -80,7 +81,9 @@ def run_trial(
             hits.append(there.x == there.y)
             absent.append(gone)
         held += n
-    return Trial(join(present), np.concatenate(hits), join(absent), held)
+    if not splits:
+        return None
+    return Trial(join(present), np.concatenate(hits), join(absent), held, len(splits))
 
 
 def trial_on_test(

@@ -23,8 +23,9 @@ from setclip.run.folder import (
     fingerprinted,
     run_config,
     run_material,
+    start_anew,
 )
-from setclip.run.measure import Result, measure, method_name
+from setclip.run.measure import Result, measure, method_names
 from setclip.training.distributed import join, rank, wait
 from setclip.training.journal import Journal
 
@@ -56,6 +57,10 @@ def run_fit(
     if rank() == 0:
         claim(config)
         material = _first_read(config, progress)
+        change = change_of_data(folder, material)
+        if change:
+            start_anew(folder)
+            say(f"The data have changed since {folder} was fitted: {change}. It is fitted anew.")
     wait()
     if rank():
         material = load_material(config)  # from the cache that the first process filled
@@ -64,25 +69,23 @@ def run_fit(
     say = say if rank() == 0 else _silent
     say(f"Learning from {material.pools.describe()}.")
     say(material.held_out.describe())
-    change = "" if rank() else change_of_data(folder, material)
-    if change:
-        say(f"The data have changed since {folder} was fitted: {change}. It is fitted anew.")
     journal = Journal(folder, progress=progress)
     journals = [journal]
     if material.leaks:
         journal.warn(
             "leak",
             f"{material.leaks:,} of {len(material.x_test):,} test items have a near-duplicate "
-            "in training: the test flatters. Give a group column, or remove duplicates.",
+            "in training: the test flatters. Remove them or split by group; or raise "
+            "data.near_duplicate, if they are distinct items.",
         )
-    own, model = _fit(config.method, material, config, journal)
+    own_name, *names = method_names([config.method, *config.compare])
+    own, model = _fit(own_name, config.method, material, config, journal)
     results = [own]
-    for other in config.compare:
-        name = method_name(other)
+    for name, other in zip(names, config.compare, strict=True):
         say(f"Comparing with {name}.")
         side = folder / "compare" / name.replace(" ", "-")
         journals.append(Journal(side, progress=progress))
-        results.append(_compared(other, material, config, journals[-1]))
+        results.append(_compared(name, other, material, config, journals[-1]))
     if rank():
         return results
     _list_bad(folder, material, journals, say)
@@ -129,22 +132,24 @@ def _silent(sentence: str) -> None:
 
 
 def _fit(
-    method: Method, material: Material, config: RunConfig, journal: Journal
+    name: str, method: Method, material: Material, config: RunConfig, journal: Journal
 ) -> tuple[Result, AlignedModel]:
     assert journal.directory is not None
     journal.directory.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     model = method.fit(material.pools, seed=config.seed, journal=journal)
     seconds = time.perf_counter() - started
-    return measure(method_name(method), model, material, config, seconds), model
+    return measure(name, model, material, config, seconds), model
 
 
-def _compared(method: Method, material: Material, config: RunConfig, journal: Journal) -> Result:
+def _compared(
+    name: str, method: Method, material: Material, config: RunConfig, journal: Journal
+) -> Result:
     """A compared method's result; that it cannot work here is a result too."""
     try:
-        return _fit(method, material, config, journal)[0]
+        return _fit(name, method, material, config, journal)[0]
     except ValueError as error:
-        return Result(method_name(method), {}, None, 0.0, {}, [], [], error=str(error))
+        return Result(name, {}, None, 0.0, {}, [], [], error=str(error))
 
 
 def run_evaluate(folder: Path, *, progress: bool = False) -> Result:
@@ -162,7 +167,7 @@ def run_evaluate(folder: Path, *, progress: bool = False) -> Result:
             "x_test and y_test."
         )
     model = AlignedModel.load(folder, trust=True)
-    return measure(method_name(config.method), model, material, config, 0.0)
+    return measure(method_names([config.method])[0], model, material, config, 0.0)
 
 
 def versions() -> dict[str, str]:

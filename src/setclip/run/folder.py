@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,17 @@ def claim(config: RunConfig) -> None:
             f"with output=…, or delete {folder} to start again."
         )
     if changed:  # a fit that failed: its curves are not to be read as this one's
-        for log in (folder / "log.jsonl", *folder.glob("compare/*/log.jsonl")):
-            log.unlink(missing_ok=True)
+        start_anew(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, config.model_dump(mode="json"))
+
+
+def start_anew(folder: Path) -> None:
+    """Remove curves and checkpoints of an earlier fit, the own one's and those compared with."""
+    for one in (folder, *folder.glob("compare/*")):
+        (one / "log.jsonl").unlink(missing_ok=True)
+        if (one / "checkpoints").is_dir():
+            shutil.rmtree(one / "checkpoints")
 
 
 def _holds_weights(folder: Path) -> bool:

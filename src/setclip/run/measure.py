@@ -15,7 +15,6 @@ from setclip.data.pools import Examples, FloatArray, IntArray
 from setclip.evaluation import (
     Retrieval,
     bootstrap,
-    chance,
     encode_prototypes,
     evaluate,
     knn_probe,
@@ -54,10 +53,15 @@ class Result:
     error: str = ""
 
 
-def method_name(method: Method) -> str:
-    """How tables name a method: its kind, and its recipe where it has one."""
-    recipe = getattr(method, "recipe", None)
-    return f"{method.kind} ({recipe})" if recipe else method.kind
+def method_names(methods: Sequence[Method]) -> list[str]:
+    """How tables name methods: kind, recipe where there is one, a number from the second alike."""
+    names: list[str] = []
+    for method in methods:
+        recipe = getattr(method, "recipe", None)
+        name = f"{method.kind} ({recipe})" if recipe else method.kind
+        alike = sum(other == name or other.startswith(f"{name}, number ") for other in names)
+        names.append(f"{name}, number {alike + 1}" if alike else name)
+    return names
 
 
 def measure(
@@ -130,12 +134,14 @@ def _by_origin(material: Material, rows: TestRows, ks: Sequence[int]) -> dict[st
 def _class_tests(model: AlignedModel, material: Material) -> dict[str, float]:
     """The further zero-shot tests of the config."""
     metrics: dict[str, float] = {}
+    encode = _text_encoder(model, material) if material.class_tests else None
     for test in material.class_tests:
+        assert encode is not None
         metrics |= zero_shot_numbers(
             test.name,
             model.encode_x(Examples(test.features, test.items)),
             test.labels,
-            _text_encoder(model, material),
+            encode,
             templates=test.templates,
         )
         metrics[f"zero_shot_seen.{test.name}"] = float(test.seen)
@@ -148,14 +154,13 @@ def unaligned(material: Material, dim: int) -> tuple[FloatArray, FloatArray]:
     Principal axes of either side, the first with the first, so that distances are kept while
     nothing is known of which axis goes with which.
     """
-    from setclip.linear.maps import principal
+    from setclip.linear.maps import principal, unit_rows
 
     axes = principal(material.pools.all_x()), principal(material.pools.all_y())
     width = min(dim, *(len(a.variance) for a in axes))
     out = []
     for a, test in zip(axes, (material.x_test, material.y_test), strict=True):
-        z = a(test)[:, :width]
-        out.append((z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32))
+        out.append(unit_rows(a(test)[:, :width]).astype(np.float32))
     return out[0], out[1]
 
 
@@ -208,8 +213,3 @@ def _text_encoder(model: AlignedModel, material: Material) -> Callable[[Sequence
         return lambda texts: model.encode_y(list(texts))
     encoder = open_encoder(parsed(material.y_encoder))
     return lambda texts: model.encode_y(encoder.encode(list(texts)))
-
-
-def chance_recall(gallery: int, ks: Sequence[int]) -> dict[int, float]:
-    """Recall in percent of guessing."""
-    return chance(gallery, tuple(k for k in ks if k <= gallery)) if gallery else {}

@@ -15,6 +15,7 @@ from setclip.data.pools import FloatArray, IntArray
 from setclip.evaluation import (
     Interval,
     alignability,
+    chance,
     confusion,
     density_agreement,
     retrieval,
@@ -47,7 +48,7 @@ from setclip.report import (
     write_report,
 )
 from setclip.run.folder import BAD_ITEMS, run_config, run_material, run_results
-from setclip.run.measure import Result, chance_recall, unaligned
+from setclip.run.measure import Result, unaligned
 from setclip.training.journal import read_curves
 
 MAP_PAIRS, MAP_TEST = 60, 300
@@ -161,10 +162,13 @@ def _headline(own: Result, shared: Alignability) -> tuple[Number, ...]:
 def _verdict(results: Sequence[Result], material: Material, shared: Alignability) -> str:
     own = results[0]
     if not own.recall:
-        return "Nothing was held out, so how well this model does is not known. " + shared.verdict
+        return (
+            "Fewer than two pairs are held out, so how well this model does is not known. "
+            + shared.verdict
+        )
     k = max(own.recall, key=int)
     mean, low, high = own.recall[k]
-    guess = chance_recall(len(material.x_test), [int(k)])[int(k)]
+    guess = chance(len(material.x_test), (int(k),))[int(k)]
     first = (
         f"{own.name} finds the true partner among the first {k} of {len(material.x_test):,} for "
         f"{mean:.0f} % of the test items ({low:.0f} to {high:.0f}; chance {guess:.1f} %)."
@@ -229,7 +233,7 @@ def _table(
                 result.error,
             )
         )
-    guess = chance_recall(gallery, [int(k) for k in ks])
+    guess = chance(gallery, tuple(int(k) for k in ks))
     rows.append(Row("chance", (*(guess[int(k)] for k in ks), (gallery + 1) / 2, None), ("chance",)))
     each = ", one of each group of near-duplicates" if grouped else ""
     return ResultTable(

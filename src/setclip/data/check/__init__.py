@@ -82,7 +82,7 @@ def _check_arrays(config: RunConfig, data: ArraysData, *, deep: bool) -> CheckRe
     except ArrayFileError as error:
         return CheckResult(source, [_as_finding(error)])
     pools = files.pools
-    findings = _array_findings(files)
+    findings = _array_findings(files, threshold=data.near_duplicate)
     few = pools.n_pairs < FEWEST_PAIRS <= len(files.x_test)
     shown = (files.x_test, files.y_test) if few else (pools.x_pairs, pools.y_pairs)
     shared, unmeasured = _alignability(*shown)
@@ -99,7 +99,7 @@ def _check_arrays(config: RunConfig, data: ArraysData, *, deep: bool) -> CheckRe
     )
 
 
-def _array_findings(files: FeatureFiles) -> list[Finding]:
+def _array_findings(files: FeatureFiles, *, threshold: float) -> list[Finding]:
     pools = files.pools
     named = {
         "x_pairs": pools.x_pairs,
@@ -111,8 +111,8 @@ def _array_findings(files: FeatureFiles) -> list[Finding]:
     }
     findings = [f for name, rows in named.items() for f in matrix_findings(name, rows)]
     if len(files.x_test):
-        findings += leak_findings("x", files.x_test, pools.all_x())
-        findings += leak_findings("y", files.y_test, pools.all_y())
+        findings += leak_findings("x", files.x_test, pools.all_x(), threshold=threshold)
+        findings += leak_findings("y", files.y_test, pools.all_y(), threshold=threshold)
     return findings
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-import numpy.typing as npt
 
 from setclip.data.check.findings import Finding
 from setclip.data.pools import FloatArray, IntArray
-from setclip.data.splits import near_duplicate_groups
+from setclip.data.splits import near_duplicate_groups, near_duplicates_of
 
-NEAR_DUPLICATE = 0.9
 TEST_CAP = 2_000
 TRAIN_CAP = 50_000
 GIANT_GROUP = 0.2
@@ -54,7 +52,9 @@ def matrix_findings(name: str, features: FloatArray) -> list[Finding]:
     return findings
 
 
-def leak_findings(name: str, test: FloatArray, train: FloatArray) -> list[Finding]:
+def leak_findings(
+    name: str, test: FloatArray, train: FloatArray, *, threshold: float
+) -> list[Finding]:
     """Report test rows that are also in train, exactly or nearly.
 
     Exact repeats are looked for everywhere, near ones in a sample of large data.
@@ -63,12 +63,13 @@ def leak_findings(name: str, test: FloatArray, train: FloatArray) -> list[Findin
         name: What the rows are, for messages.
         test: Shape [t, d].
         train: Shape [n, d].
+        threshold: Cosine above which a row is nearly another.
     """
     known = set(row_digests(train))
     exact = [row for row, digest in enumerate(row_digests(test)) if digest in known]
     rest = _sampled(np.setdiff1d(np.arange(len(test)), exact), TEST_CAP)
     of = _sampled(np.arange(len(train)), TRAIN_CAP)
-    near = near_leak_findings(name, test[rest], train[of], threshold=NEAR_DUPLICATE)
+    near = near_leak_findings(name, test[rest], train[of], threshold=threshold)
     if not exact:
         return near
     message = (
@@ -83,14 +84,18 @@ def near_leak_findings(
     name: str, test: FloatArray, train: FloatArray, *, threshold: float
 ) -> list[Finding]:
     """Report how many test rows have a cosine above `threshold` with a row of train."""
-    near = near_duplicates(test, train, threshold)
+    near = near_duplicates_of(test, train, threshold=threshold)
     if not near.any():
         return []
     message = (
         f"{name}: {near.mean():.0%} of {len(test):,} test items have a near-duplicate in train "
         f"(cosine above {threshold})."
     )
-    return [Finding("warning", message, "Split by group: scores on near-duplicates flatter.")]
+    remedy = (
+        "Scores on near-duplicates flatter: split by group; or raise data.near_duplicate, if these "
+        "are distinct items."
+    )
+    return [Finding("warning", message, remedy)]
 
 
 def grouping_findings(x: FloatArray, y: FloatArray, *, threshold: float) -> list[Finding]:
@@ -116,19 +121,6 @@ def grouping_findings(x: FloatArray, y: FloatArray, *, threshold: float) -> list
     return [Finding("note", message)]
 
 
-def near_duplicates(
-    rows: FloatArray, others: FloatArray, threshold: float
-) -> npt.NDArray[np.bool_]:
-    """Which rows have a row of `others` at a cosine above `threshold`. Shape [n]."""
-    near = np.zeros(len(rows), dtype=bool)
-    if not len(rows):
-        return near
-    units = _unit(rows)
-    for start in range(0, len(others), _BLOCK):
-        near |= (units @ _unit(others[start : start + _BLOCK]).T > threshold).any(axis=1)
-    return near
-
-
 def zero_rows(features: FloatArray) -> IntArray:
     """Rows that are all zeros. Counted from 0, shape [zeros]."""
     return np.flatnonzero(~features.any(axis=1))
@@ -151,9 +143,3 @@ def _sampled(rows: IntArray, cap: int) -> IntArray:
     if len(rows) <= cap:
         return rows
     return np.sort(np.random.default_rng(0).choice(rows, cap, replace=False))
-
-
-def _unit(rows: FloatArray) -> FloatArray:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: FloatArray = rows / np.maximum(norms, np.finfo(np.float32).tiny)
-    return unit
