@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import numpy.typing as npt
 AnyArray = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+Float = TypeVar("Float", bound=np.floating[Any])
 
 NO_SET = -1
 _CHECK_BYTES = 64 << 20
@@ -279,6 +280,13 @@ def magnitude(array: FloatArray) -> float:
     """The largest there is, NaN where there is one, found block by block."""
     ends = [(block.min(), block.max()) for _, block in _blocks(array)]
     return float(np.abs(ends).max(initial=0))
+
+
+def unit_rows(rows: npt.NDArray[Float]) -> npt.NDArray[Float]:
+    """Rows of length one in their own precision; a zero row stays zero. Shape [n, d]."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: npt.NDArray[Float] = rows / np.maximum(length, np.finfo(np.float32).tiny)
+    return unit
 
 
 def beyond_float32(name: str, array: FloatArray) -> ValueError:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from setclip.data.pools import NO_SET, FloatArray, IntArray, Pools, make_pools
+from setclip.data.pools import NO_SET, FloatArray, IntArray, Pools, make_pools, unit_rows
 
 NEAR_DUPLICATE = 0.9
 """Cosine above which two items count as near-duplicates, unless said otherwise."""
@@ -64,7 +64,7 @@ def _to_first(key: npt.ArrayLike) -> IntArray:
 
 def _cosine_links(matrix: FloatArray, threshold: float, block: int) -> Iterator[IntArray]:
     """Links that join what is near: a few a row, however many rows are near each other."""
-    unit = _unit(matrix)
+    unit = unit_rows(matrix)
     for start in range(0, len(unit), block):
         near = unit[start : start + block] @ unit[start:].T > threshold
         links = np.stack(np.nonzero(near))
@@ -76,12 +76,6 @@ def _components(links: Sequence[IntArray], n: int) -> IntArray:
     rows, columns = np.concatenate([*links, np.zeros((2, 0), dtype=np.int64)], axis=1)
     graph = coo_matrix((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
-
-
-def _unit(rows: FloatArray) -> FloatArray:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: FloatArray = rows / np.maximum(norms, np.finfo(np.float32).tiny)
-    return unit
 
 
 def near_duplicates_of(
@@ -99,9 +93,9 @@ def near_duplicates_of(
         Shape [n].
     """
     near = np.zeros(len(rows), dtype=bool)
-    unit = _unit(rows)
+    unit = unit_rows(rows)
     for start in range(0, len(others) if len(rows) else 0, block):
-        some = _unit(others[start : start + block])
+        some = unit_rows(others[start : start + block])
         for first in range(0, len(rows), block):
             part = slice(first, first + block)
             near[part] |= (unit[part] @ some.T > threshold).any(axis=1)

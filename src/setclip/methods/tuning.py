@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from setclip.data.pools import NO_SET, FloatArray, IntArray, Pools
+from setclip.data.pools import NO_SET, FloatArray, IntArray, Pools, unit_rows
 
 Embed = Callable[[FloatArray], npt.NDArray[np.floating]]
 
@@ -146,7 +146,7 @@ def log_rank(fold: Fold, embed_x: Embed, embed_y: Embed) -> float:
 
 def log_ranks(fold: Fold, embed_x: Embed, embed_y: Embed) -> npt.NDArray[np.float64]:
     """The single values behind :func:`log_rank`: x items first, then y items."""
-    zx, zy = _unit(embed_x(fold.x)), _unit(embed_y(fold.y))
+    zx, zy = unit_rows(embed_x(fold.x)), unit_rows(embed_y(fold.y))
     return np.concatenate(
         [
             _one_way(zx, zy, fold.x_units, fold.y_units),
@@ -220,10 +220,3 @@ def _one_way(
     ahead = (~(scores < best) & ~own).sum(axis=1)
     ranks: npt.NDArray[np.float64] = np.log2(1.0 + ahead)
     return ranks
-
-
-def _unit(z: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    unit: npt.NDArray[np.floating] = z / np.maximum(
-        np.linalg.norm(z, axis=1, keepdims=True), np.finfo(np.float32).tiny
-    )
-    return unit

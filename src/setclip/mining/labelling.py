@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from setclip.data.atomic import write_text
 from setclip.data.material import Shown, load_material
-from setclip.data.pools import FloatArray, IntArray
+from setclip.data.pools import FloatArray, IntArray, unit_rows
 from setclip.run import run_config
 
 Side = Literal["x", "y"]
@@ -59,7 +59,7 @@ def choose_items(
     if len(rows) > cap:
         rows = np.sort(np.random.default_rng(seed).choice(rows, max(cap, n), replace=False))
     mean = pool[rows].mean(axis=0)
-    items, known = _unit(pool[rows] - mean), _unit(labelled - mean)
+    items, known = unit_rows(pool[rows] - mean), unit_rows(labelled - mean)
     similarity = items @ items.T
     nearest = np.full(len(rows), -1.0, dtype=np.float32)
     if len(known):
@@ -73,12 +73,6 @@ def choose_items(
         nearest = np.maximum(nearest, similarity[best])
         coverage.append(float(nearest.mean()))
     return Choice(rows[chosen], np.asarray(coverage))
-
-
-def _unit(rows: FloatArray) -> FloatArray:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: FloatArray = (rows / np.maximum(norms, np.finfo(np.float32).tiny)).astype(np.float32)
-    return unit
 
 
 def suggest_run(

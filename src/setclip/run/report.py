@@ -21,7 +21,7 @@ from setclip.evaluation import (
     retrieval,
     top_k,
 )
-from setclip.evaluation.alignability import Alignability, with_directions
+from setclip.evaluation.alignability import FEWEST_PAIRS, Alignability, with_directions
 from setclip.model import AlignedModel
 from setclip.report import (
     BadItems,
@@ -53,7 +53,6 @@ from setclip.training.journal import read_curves
 
 MAP_PAIRS, MAP_TEST = 60, 300
 QUERIES, RETRIEVED = 8, 5
-FEW_PAIRS = 10
 # Of a dotted label as many numbers as name a CATH topology; superfamilies are too many to list.
 CLASS_DEPTH = 3
 
@@ -125,7 +124,7 @@ def _alignability(material: Material) -> Alignability:
     """Shared geometry on the known pairs; where there are none, on the test pairs."""
     pools = material.pools
     x, y = pools.x_pairs, pools.y_pairs
-    if pools.n_pairs < FEW_PAIRS and len(material.x_test):
+    if pools.n_pairs < FEWEST_PAIRS and len(material.x_test):
         x, y = material.x_test, material.y_test
     return alignability(*with_directions(x, y))
 
@@ -198,7 +197,7 @@ def _notices(own: Result, material: Material) -> tuple[Notice, ...]:
         name, _, message = warning.partition(": ")
         notices.append(Notice(name, message))
     pairs = material.pools.n_pairs
-    if 0 < pairs < FEW_PAIRS:
+    if 0 < pairs < FEWEST_PAIRS:
         notices.append(
             Notice(
                 "few pairs",
