@@ -13,7 +13,7 @@ from PIL import Image
 from setclip.data.builders import build, mdi
 from setclip.data.builders.folder import Row, write_folder
 from setclip.data.builders.openclipart import Work, caption_of, name_of, read_work
-from setclip.data.builders.sources import SourceError
+from setclip.data.builders.sources import SourceError, npm_tree
 from setclip.data.datasets import load_folder
 
 RDF = """<svg xmlns="http://www.w3.org/2000/svg"><metadata>
@@ -165,6 +165,21 @@ def test_icons_from_the_packed_file(icons, tmp_path, monkeypatch):
         tar.add(icons, "package")
     shutil.rmtree(icons)
     assert build("mdi-icons", tmp_path / "out", source=tmp_path, progress=False).items == 2
+
+
+def test_a_package_writes_nothing_beside_its_folder(tmp_path):
+    with tarfile.open(tmp_path / "a-b-1.tgz", "w:gz") as tar:
+        for name in ("package/package.json", "package/svg/../svg/a.svg", "../out.txt", "/out.txt"):
+            tar.addfile(tarfile.TarInfo(name))
+        link = tarfile.TarInfo("package/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    scratch = tmp_path / "scratch"
+    tree = npm_tree("@a/b", "1", source=tmp_path, scratch=scratch)
+    found = {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()}
+    assert found == {"package.json", "svg/a.svg"}
+    assert {path.name for path in tmp_path.iterdir()} == {"a-b-1.tgz", "scratch"}
+    assert {path.name for path in scratch.iterdir()} == {"tree"}
 
 
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
