@@ -248,6 +248,10 @@ def test_raw_items_go_through_the_encoder_of_their_side(monkeypatch: pytest.Monk
     np.testing.assert_array_equal(
         found.encode_x(["one", "three"]), found.encode_x(np.array([[3.0] * 6, [5.0] * 6]))
     )
+    for several in (np.array(["one", "three"]), np.array(["one", "three"], dtype=object)):
+        np.testing.assert_array_equal(found.encode_x(several), found.encode_x(["one", "three"]))
+    with pytest.raises(ValueError, match="x is one item, 'one': give a list"):
+        found.encode_x("one")
     with pytest.raises(ValueError, match="ready y features"):
         found.encode_y(["one"])
 

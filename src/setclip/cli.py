@@ -69,7 +69,7 @@ def demo(
     from setclip.demo import run_demo
 
     page = run_demo(output, seeds=seeds, workers=workers, fresh=fresh, console=out)
-    out.print(f"Report: {page}")
+    out.print(f"Report: {page}", markup=False)
 
 
 @app.command("demo-protein")
@@ -83,7 +83,7 @@ def demo_protein(
     from setclip.demo_protein import run_protein_demo
 
     page = run_protein_demo(output, seeds=seeds, workers=workers, fresh=fresh, console=out)
-    out.print(f"Report: {page}")
+    out.print(f"Report: {page}", markup=False)
 
 
 @bench_app.command("run", hidden=True)
@@ -161,9 +161,9 @@ def fit(config: ConfigPath, overrides: Overrides = None) -> None:
     if rank():  # of several processes the first one speaks
         return
     _print_results(results)
-    out.print(f"Model: {loaded.output}")
+    out.print(f"Model: {loaded.output}", markup=False)
     if loaded.report:
-        out.print(f"Report: {run_report(loaded.output)}")
+        out.print(f"Report: {run_report(loaded.output)}", markup=False)
 
 
 @app.command()
@@ -182,7 +182,7 @@ def report(run: RunFolder) -> None:
     """Write the report of a fitted run again."""
     from setclip.run.report import run_report
 
-    out.print(f"Report: {run_report(run, progress=True)}")
+    out.print(f"Report: {run_report(run, progress=True)}", markup=False)
 
 
 @app.command()
@@ -203,8 +203,8 @@ def mine(
     )
     for note in found.notes:
         out.print(note)
-    out.print(f"Matches: {found.csv}")
-    out.print(f"Review: {found.page}")
+    out.print(f"Matches: {found.csv}", markup=False)
+    out.print(f"Review: {found.page}", markup=False)
 
 
 @app.command()
@@ -220,7 +220,7 @@ def suggest(
     before, after = choice.coverage[[0, -1]]
     start = f"{before:.2f} → " if before > -1 else ""  # -1 where nothing is labelled yet
     out.print(f"Mean cosine of a pool item to its nearest labelled one: {start}{after:.2f}")
-    out.print(f"To label: {path}")
+    out.print(f"To label: {path}", markup=False)
 
 
 @app.command()
@@ -287,7 +287,7 @@ def downstream(
     found = run_downstream(comparison, output, fresh=fresh, progress=True, say=out.print)
     for table in to_rich(found, baseline=comparison.compared_with):
         out.print(table)
-    out.print(f"Results: {output / 'comparison.json'}")
+    out.print(f"Results: {output / 'comparison.json'}", markup=False)
 
 
 @app.command()
@@ -335,7 +335,7 @@ def data_build(
 
     folder = target or built_folder(name)
     build(name, folder, source=source)
-    out.print(f"Built: {folder}")
+    out.print(f"Built: {folder}", markup=False)
 
 
 def _print_results(results: Sequence[Result], *, fitted: bool = True) -> None:
@@ -374,7 +374,7 @@ def _suite_or_config(
 
 def _say_written(paths: Sequence[Path], quiet: bool = False) -> None:
     if not quiet:
-        out.print(f"Written: {', '.join(map(str, paths))}")
+        out.print(f"Written: {', '.join(map(str, paths))}", markup=False)
 
 
 def _words(text: str | None) -> list[str] | None:

@@ -142,16 +142,11 @@ class Aligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             y: Features of the second, row-aligned. Shape [n, d_y] or [n].
         """
         from setclip.evaluation import retrieval
+        from setclip.evaluation.rows import lost_apart
 
         check_is_fitted(self, "model_")
-        zx = self.model_.encode_x(self._x("X", X))
-        zy = self.model_.encode_y(_y("y", y))
-        # An item at the very centre has no direction. In a dimension of its side's own it is at
-        # right angles to every partner: it finds its own by chance, and is not an error.
-        lost_x, lost_y = ~zx.any(axis=1), ~zy.any(axis=1)
-        zx = np.column_stack([zx, lost_x, np.zeros(len(zx))])
-        zy = np.column_stack([zy, np.zeros(len(zy)), lost_y])
-        return retrieval(zx, zy, ks=(1,)).recall[1] / 100
+        embedded = self.model_.encode_x(self._x("X", X)), self.model_.encode_y(_y("y", y))
+        return retrieval(*lost_apart(*embedded), ks=(1,)).recall[1] / 100
 
     def save(self, directory: str | Path) -> None:
         """Write the model as ``AlignedModel.save`` does, and the names of the columns.

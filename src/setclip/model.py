@@ -281,6 +281,10 @@ class AlignedModel:
         tower = self.x_tower if side == "x" else self.y_tower
         encoder = self.card.x_encoder if side == "x" else self.card.y_encoder
         backbone = self.x_backbone if side == "x" else self.y_backbone
+        if isinstance(items, str | bytes | Path):
+            raise ValueError(
+                f"{side} is one item, {str(items)[:40]!r}: give a list of items, [{side}]."
+            )
         if isinstance(items, Examples):
             items = items.features if backbone is None else items.items
         if backbone is not None:
@@ -479,7 +483,9 @@ def _listing(title: str, lines: list[str]) -> str:
 
 
 def _is_raw(items: Any) -> bool:
-    """Whether a sequence holds raw items (paths, texts, bytes) and not numbers."""
+    """Whether a sequence or an array holds raw items (paths, texts, bytes) and not numbers."""
+    if getattr(getattr(items, "dtype", None), "kind", "") in ("O", "U", "S"):
+        items = list(items)
     first = items[0] if isinstance(items, Sequence) and len(items) else None
     several = isinstance(first, tuple) and len(first) > 0 and isinstance(first[0], str)
     return several or isinstance(first, str | bytes | Path)

@@ -131,6 +131,22 @@ def test_distinct_items_are_tied_by_their_concepts_alone() -> None:
     assert data.near == np.inf
 
 
+def test_few_groups_make_no_gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SETCLIP_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ValueError, match=r"are 4 groups .* A benchmark takes 8 or more"):
+        own_data(grouped(tmp_path, 4), name="mine.yaml", progress=False)
+
+
+def test_no_more_pairs_are_asked_than_a_training_part_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SETCLIP_CACHE", str(tmp_path / "cache"))
+    made = grouped(tmp_path, 9)
+    data = own_data(made, name="mine.yaml", progress=False)
+    for cell in cells_of(own_suite(made, data, name="mine.yaml"), methods=["cca"]):
+        draw(cell, data)
+
+
 def test_unpaired_items_of_a_group_that_is_held_out_are_hidden(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

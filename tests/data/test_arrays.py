@@ -151,3 +151,11 @@ def test_other_files_are_refused(tmp_path):
 
 def test_a_hash_in_a_file_name_is_part_of_it(tmp_path):
     np.testing.assert_array_equal(read_features(save(tmp_path / "run#3.npy")), X)
+
+
+def test_the_index_of_a_data_frame_is_no_feature(tmp_path):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(np.eye(4, dtype=np.float32), columns=list("abcd"))
+    frame.iloc[[3, 0, 2]].to_parquet(tmp_path / "x.parquet")
+    read = read_features(tmp_path / "x.parquet")
+    np.testing.assert_array_equal(read, np.eye(4)[[3, 0, 2]])

@@ -134,7 +134,7 @@ def test_a_table_that_cannot_be_read_is_an_error_finding(tmp_path):
 def test_placeholders_and_open_quotes_are_pointed_at(tmp_path):
     name = picture(tmp_path / "a.png")
     swallowed = "\n".join(f"x{i}.png,caption {i}" for i in range(30))
-    table = f'image,caption\n{name},nan\n,N/A\n{name},"open\n{swallowed}\n'
+    table = f'image,caption\n{name},nan\n,N/A\n{name},"open\n{swallowed}"\n'
     result = check_table(tmp_path, table)
     placeholder = found(result, "caption: 2 texts are a placeholder such as 'nan' (rows 2, 3).")
     assert "Leave these cells empty" in placeholder.remedy

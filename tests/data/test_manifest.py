@@ -351,3 +351,16 @@ def test_every_format_says_the_same(tmp_path, rows):
         assert sorted(parts.tolist()) == list(range(len(m)))
     offsets = [m.rows[0] - read[1].rows[0] for m in read]
     assert offsets == [1, 0, 0]
+
+
+def test_a_quote_that_is_never_closed_is_named_with_its_line(tmp_path):
+    rows = "".join(f"{i}.png,caption {i}\n" for i in range(5))
+    path = write(tmp_path, f'image,caption\n{rows}q.png,"open\n{rows}')
+    assert "line 7: a quote is opened and never closed" in refusal(path)
+    whole = write(tmp_path, f'image,caption\n{rows}q.png,"two\nlines"\n')
+    assert len(read_manifest(whole, COLUMNS)) == 6
+
+
+def test_names_may_begin_with_a_tilde(tmp_path):
+    (row,) = read_manifest(write(tmp_path, "image,caption\n~owl.png,an owl\n"), COLUMNS).x
+    assert row == str(tmp_path / "~owl.png")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from setclip.data.pools import NO_SET, Pools, make_pools, to_numpy
+from setclip.data.pools import NO_SET, Pools, make_pools, to_numpy, unit_rows
 
 
 def some(n: int, d: int, seed: int = 0) -> np.ndarray:
@@ -211,3 +211,13 @@ def test_to_numpy_takes_tensors_off_the_graph() -> None:
     tensor = (2 * torch.ones(2, requires_grad=True)).bfloat16()
     np.testing.assert_array_equal(to_numpy(tensor), [2, 2])
     assert to_numpy([1, 2]).dtype.kind == "i"
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_unit_rows_have_length_one_at_any_scale(scale: float) -> None:
+    rows = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    rows[2] = 0
+    unit = unit_rows((scale * rows).astype(np.float32))
+    assert unit.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=1), [1, 1, 0, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(unit, unit_rows(rows), atol=1e-6)

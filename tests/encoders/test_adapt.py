@@ -160,6 +160,8 @@ def test_bfloat16_computes_coarsely_and_learns_finely(backbone, items):
     with torch.no_grad():
         exact = backbone.network.eval()(items)
     opened = adapt.freeze(adapt.compute_in(backbone, torch.bfloat16), 2)
+    assert opened.fingerprint != backbone.fingerprint  # its features are not those of float32
+    assert adapt.compute_in(backbone, torch.float32).fingerprint == backbone.fingerprint
     opened.network.eval()
     features, found = gradients(opened, items)
     assert features.dtype == torch.float32

@@ -381,3 +381,20 @@ def test_a_set_without_variance_is_named_by_its_id() -> None:
     with pytest.raises(ValueError, match="set 9 has total variance"):
         sdd(x, cloud(1, 4), x_sets=sets, y_sets=sets, statistics="set")
     assert sdd(x, cloud(1, 4), x_sets=sets, y_sets=sets).isfinite()
+
+
+def test_adaptive_gradients_do_not_depend_on_how_threads_take_turns() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(512, 128), torch.randn(512, 128)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = []
+        for _ in range(4):
+            z = x.clone().requires_grad_()
+            sdd(z, y, adaptive=10).backward()
+            assert z.grad is not None
+            found.append(z.grad)
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(found[0], other) for other in found)

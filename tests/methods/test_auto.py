@@ -227,3 +227,13 @@ def test_rows_of_zeros_among_the_pairs_are_no_obstacle() -> None:
     y[:] = 1
     y[0] = 2
     assert module._shared_geometry(make_pools(x[1:30], y[1:30])) is None
+
+
+def test_few_pairs_of_one_item_do_not_stop_what_sets_give() -> None:
+    x, y = naive.bent_cloud(28)
+    pairs = x[:4].copy()
+    pairs[1:3] = pairs[0]  # three captions of one picture
+    sets = np.arange(24) // 4
+    for seed in range(3):
+        data = make_pools(pairs, y[:4], x_pool=x[4:], y_pool=y[4:], x_sets=sets, y_sets=sets)
+        assert np.isfinite(Auto().fit(data, seed=seed).encode_x(x)).all()

@@ -409,3 +409,18 @@ def test_items_that_an_encoder_in_training_cannot_read_are_listed_with_their_row
         assert set(found) <= bright
         assert {item.reason for item in listed} == {"too bright"}
         assert any(f"were left out: {len(found)}, see" in sentence for sentence in said)
+
+
+def test_a_test_item_at_the_centre_does_not_lose_the_model(tmp_path):
+    data = write_arrays(tmp_path)
+    for part in ("pairs", "pool", "test"):
+        for side in "xy":
+            path = tmp_path / f"{side}_{part}.npy"
+            ends = np.where(np.arange(len(np.load(path))) % 2, 1.0, -1.0)[:, None]
+            ends[0] = 0.0 if part == "test" else ends[0]
+            np.save(path, ends)
+    config = config_of(tmp_path, data=data, compare=())
+    (own,) = fit(config)
+    assert own.recall
+    assert (tmp_path / "run" / "model.safetensors").exists()
+    assert "median rank" in run_report(config.output).read_text()

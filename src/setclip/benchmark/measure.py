@@ -20,6 +20,7 @@ from setclip.benchmark.conditions import Draw, draw
 from setclip.benchmark.data import BenchmarkData
 from setclip.data.pools import FloatArray
 from setclip.evaluation import retrieval
+from setclip.evaluation.rows import lost_apart
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
 
@@ -67,7 +68,7 @@ def _score(model: AlignedModel, drawn: Draw, x: FloatArray, y: FloatArray) -> Re
     trained = model.trained_encoders
     zx = model.encode_x(drawn.x_items if trained else x[drawn.test])
     zy = model.encode_y(drawn.y_items if trained else y[drawn.test])
-    found = retrieval(zx, zy, ks=KS)
+    found = retrieval(*lost_apart(zx, zy), ks=KS)
     return {
         "metrics": {f"recall@{k}": found.recall[k] for k in KS}
         | {"median_rank": found.median_rank, "foscttm": found.foscttm},

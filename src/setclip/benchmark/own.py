@@ -6,14 +6,24 @@ import numpy as np
 
 from setclip.benchmark.cells import TEST_FRACTION, BenchmarkMethod, Condition
 from setclip.benchmark.data import BenchmarkData
-from setclip.benchmark.suites import OF_CONFIG, PAIRS, PAIRS_ALONE, Setting, Suite, named_method
+from setclip.benchmark.suites import (
+    OF_CONFIG,
+    PAIRS,
+    PAIRS_ALONE,
+    SEEDS,
+    Setting,
+    Suite,
+    named_method,
+)
 from setclip.config import RunConfig
 from setclip.data.material import load_material
 from setclip.data.pools import NO_SET, IntArray
-from setclip.data.splits import NEAR_DUPLICATE, near_duplicate_groups
+from setclip.data.splits import NEAR_DUPLICATE, near_duplicate_groups, split_by_group
 
 FEWEST = 20
 """Known pairs below which a quarter of them measures nothing."""
+FEWEST_GROUPS = 8
+"""Groups of pairs below which a quarter of them is no gallery."""
 
 
 def own_data(config: RunConfig, *, name: str, progress: bool = True) -> BenchmarkData:
@@ -47,7 +57,15 @@ def own_data(config: RunConfig, *, name: str, progress: bool = True) -> Benchmar
         threshold=near,
         keys=[] if keys is None else [keys.pairs],
     )
-    if len(np.unique(groups)) < 2:
+    n_groups = len(np.unique(groups))
+    if 1 < n_groups < FEWEST_GROUPS:
+        raise ValueError(
+            f"the {pools.n_pairs} pairs of {name} are {n_groups} groups (near-duplicates, or of "
+            "one name), which lie whole in training or test: a quarter of them is no gallery. A "
+            f"benchmark takes {FEWEST_GROUPS} or more; groups of smaller units, or a higher "
+            "data.near_duplicate if the items are distinct, give more."
+        )
+    if n_groups < 2:
         remedy = "" if distinct else "; or raise data.near_duplicate, if they are distinct items"
         alike = "" if distinct else f"near-duplicates of each other (cosine above {near:g}) or "
         raise ValueError(
@@ -90,7 +108,10 @@ def own_suite(config: RunConfig, data: BenchmarkData, *, name: str) -> Suite:
     """
     method = config.method
     assert isinstance(method, BenchmarkMethod)
-    most = int((1 - TEST_FRACTION) * len(data.x))
+    splits = (
+        split_by_group(data.groups, test_fraction=TEST_FRACTION, seed=s) for s in range(SEEDS)
+    )
+    most = min(len(train) for train, _ in splits)
     condition: Condition = "disjoint" if data.own is None else "own"
     usual = ("cca", "cca-pairs", "kernel-cca-pairs", "clip", "auto")
     title = f"The methods on the data of {name}"

@@ -327,7 +327,7 @@ def cells_of(
     names = chosen.methods if methods is None else methods
     named = {name: named_method(name, chosen.known) for name in names}
     count = chosen.seeds if seeds is None else seeds
-    drawn = range(count) if isinstance(count, int) else count
+    drawn = range(count) if isinstance(count, int) else list(dict.fromkeys(count))
     if not drawn:
         raise ValueError(
             f"seeds is {count}: give how many, 1 or more. Which ones are told by a comma: "
@@ -444,7 +444,7 @@ def _asked(
     return [
         Setting(condition, count)
         for condition in (kinds if conditions is None else conditions)
-        for count in (_counts(suite, condition) if pairs is None else pairs)
+        for count in (_counts(suite, condition) if pairs is None else dict.fromkeys(pairs))
         if count != ALL
     ]
 

@@ -86,7 +86,7 @@ def read_source(path: str | Path) -> Source:
     try:
         lines, problems = _lines(yaml.compose(text, _Loader))
         values = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none, of the calendar's kind
         raise ConfigError(str(path), [_yaml_problem(error)]) from error
     values = {} if values is None else values
     if not isinstance(values, dict):
@@ -112,7 +112,7 @@ def apply_overrides(source: Source, overrides: Sequence[str]) -> None:
             continue
         try:
             _set(source.values, path, yaml.load(text, _Loader))
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             problems.append(f"override {override!r}: {_yaml_problem(error)}")
         except LookupError as error:
             problems.append(f"override {override!r}: {error.args[0]}")
@@ -174,7 +174,7 @@ def _lines(root: yaml.Node | None) -> tuple[dict[FieldPath, int], list[str]]:
     return lines, problems
 
 
-def _yaml_problem(error: yaml.YAMLError) -> str:
+def _yaml_problem(error: yaml.YAMLError | ValueError) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"line {error.problem_mark.line + 1}: not valid YAML ({error.problem})"
     return f"not valid YAML ({str(error).splitlines()[0]})"

@@ -129,7 +129,10 @@ def _read_parquet(path: Path, name: str | None) -> AnyArray:
         raise ArrayFileError(f"{path}: not readable as .parquet ({reason}).") from error
     lists = [f.name for f in table.schema if _is_list(f.type)]
     if name is None and not lists:
-        return np.stack([_flat(path, n, table[n]) for n in table.column_names], axis=1)
+        # The index of a data frame is the number or name of a row, and no feature.
+        index = (table.schema.pandas_metadata or {}).get("index_columns", ())
+        features = [n for n in table.column_names if n not in index]
+        return np.stack([_flat(path, n, table[n]) for n in features], axis=1)
     name = _choose(path, name, lists if name is None else table.column_names, "column")
     column = table[name]
     return _rows(path, name, column) if _is_list(column.type) else _flat(path, name, column)

@@ -84,7 +84,8 @@ class TooManyBadItemsError(ValueError):
 def write_bad_items(path: str | Path, items: Sequence[BadItem]) -> None:
     """Write `items` to `path` (bad_items.jsonl), one JSON object a line, atomically."""
     lines = (json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in items)
-    write_text(path, "".join(lines))
+    # Names of files need not be UTF-8.
+    write_text(path, "".join(lines).encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def read_bad_items(path: str | Path) -> list[BadItem]:

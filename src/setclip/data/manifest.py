@@ -284,7 +284,9 @@ def _rows_without_item(
 def _resolved(value: str, base: Path) -> str:
     # Manifests written on Windows meet readers elsewhere; no sane POSIX file name has a backslash.
     local = value.replace("\\", "/") if os.sep == "/" else value
-    return str((base / Path(local).expanduser()).absolute())
+    # "~" is the home folder by itself or before a slash; names may begin with it.
+    home = local == "~" or local.startswith("~/")
+    return str((base / (Path(local).expanduser() if home else local)).absolute())
 
 
 def _numbered(

@@ -284,8 +284,11 @@ def magnitude(array: FloatArray) -> float:
 
 def unit_rows(rows: npt.NDArray[Float]) -> npt.NDArray[Float]:
     """Rows of length one in their own precision; a zero row stays zero. Shape [n, d]."""
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: npt.NDArray[Float] = rows / np.maximum(length, np.finfo(np.float32).tiny)
+    # Squares may leave the range of float32; a power of two near the largest divides exactly.
+    peak = np.abs(rows).max(axis=1, keepdims=True, initial=0)
+    scaled = np.ldexp(rows, -np.frexp(peak)[1])
+    length = np.linalg.norm(scaled, axis=1, keepdims=True)
+    unit: npt.NDArray[Float] = scaled / np.maximum(length, np.finfo(np.float32).tiny)
     return unit
 
 

@@ -151,9 +151,28 @@ def _read_csv(path: Path, wanted: Sequence[str], encoding: str, delimiters: str)
         if "UTF8" in str(error):
             raise ManifestError(_not_in(path, encoding)) from error
         raise
+    _refuse_open_quote(path, table, encoding, delimiter)
     numbers = np.arange(2, 2 + len(table) + len(bad))
     rows = np.setdiff1d(numbers, [item.row for item in bad])
     return _without_blank_rows(table, wanted, rows, bad)
+
+
+def _refuse_open_quote(path: Path, table: Any, encoding: str, delimiter: str) -> None:
+    """A quote that is never closed takes all further lines into a cell of the last row."""
+    last = table.slice(max(0, len(table) - 1)).to_pylist()
+    if not any("\n" in (cell or "") for row in last for cell in row.values()):
+        return
+    start = 1
+    try:
+        with _open_text(path, encoding) as lines:
+            rows = csv.reader(lines, delimiter=delimiter, strict=True)
+            for _ in rows:
+                start = rows.line_num + 1
+    except csv.Error as error:
+        raise ManifestError(
+            f"{path}, line {start}: a quote is opened and never closed, so that all lines from "
+            "there on are one cell. Close it, or write two for a quote inside a cell."
+        ) from error
 
 
 def _header(

@@ -104,7 +104,10 @@ def compute_in(backbone: Backbone, dtype: torch.dtype) -> Backbone:
     """
     if dtype not in (torch.float32, torch.bfloat16):
         raise ValueError(f"encoders compute in float32 or bfloat16, not {dtype}.")
-    return replace(backbone, network=_adapted(backbone, dtype=dtype))
+    fingerprint = backbone.fingerprint
+    if dtype != torch.float32:  # features in another precision are others
+        fingerprint = f"{fingerprint}:{str(dtype).removeprefix('torch.')}"
+    return replace(backbone, network=_adapted(backbone, dtype=dtype), fingerprint=fingerprint)
 
 
 def _adapted(

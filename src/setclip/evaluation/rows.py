@@ -47,6 +47,28 @@ def finite_rows(name: str, values: npt.ArrayLike) -> npt.NDArray[np.floating]:
     return array
 
 
+def lost_apart(zx: FloatArray, zy: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Embeddings of both sides, in which rows of zeros have a direction of their side's own.
+
+    An item at the very centre of its side has none. At right angles to every partner it finds its
+    own by chance, and is not an error.
+
+    Args:
+        zx: Shape [n, d].
+        zy: Shape [m, d].
+
+    Returns:
+        Both as they are where no row is lost; else with two further dimensions.
+    """
+    lost_x, lost_y = ~zx.any(axis=1), ~zy.any(axis=1)
+    if not lost_x.any() and not lost_y.any():
+        return zx, zy
+    return (
+        np.column_stack([zx, lost_x, np.zeros(len(zx))]).astype(np.float32),
+        np.column_stack([zy, np.zeros(len(zy)), lost_y]).astype(np.float32),
+    )
+
+
 def unit_rows(name: str, values: npt.ArrayLike) -> FloatArray:
     """Check a matrix and scale its rows to length one, whatever their magnitude.
 

@@ -276,7 +276,8 @@ def _scales(z: Tensor, name: str, form: _Form) -> Tensor:
             f"adaptive is {form.adaptive} but {name} has {len(z)} rows; give the rank of a "
             f"neighbour, 1 to {len(z) - 1}."
         )
-    neighbours = z[kth_neighbour(z, form.adaptive, block=form.block)]
+    # The backward of z[...] adds in no fixed order where threads share the work; that of this does.
+    neighbours = z.index_select(0, kth_neighbour(z, form.adaptive, block=form.block))
     return torch.maximum((z - neighbours).square().sum(dim=1) / 2, NARROWEST * variance)
 
 

@@ -15,7 +15,14 @@ from setclip.linear.kernel import kernel_principal
 from setclip.linear.maps import AffineMap, Alignment, Array, Principal, principal
 from setclip.linear.pools import cross_from_pools
 from setclip.linear.sets import CrossSum, cross_from_sets
-from setclip.methods.tuning import Fold, clearly_better, log_ranks, make_folds, unit_means
+from setclip.methods.tuning import (
+    Fold,
+    clearly_better,
+    log_ranks,
+    make_folds,
+    pairs_differ,
+    unit_means,
+)
 from setclip.training.journal import Journal
 
 # Sets that a fold must hold out to be the only one.
@@ -177,10 +184,13 @@ def compare(
         lead: Of `candidates` over those.
     """
     chosen = candidates[0]
-    every = [*candidates, *otherwise]
-    axes = _axes_of_all(pools, every, rank)
     limit = 1 if len(pools.shared_sets) >= folds * ENOUGH_SETS else None
     held = make_folds(pools, folds, seed=seed, limit=limit)
+    if not all(pairs_differ(fold.train) for fold in held):
+        # Sets are enough for a fold, and the few pairs that it leaves may be of one item.
+        otherwise = [one for one in otherwise if one.covariances == "all"]
+    every = [*candidates, *otherwise]
+    axes = _axes_of_all(pools, every, rank)
     if not held:
         sentence = f"{name} took {chosen}: there is too little to cross-validate."
         return Choice(chosen, np.zeros(0), sentence, axes)

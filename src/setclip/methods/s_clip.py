@@ -163,9 +163,12 @@ def keywords(y_pairs: Tensor, count: int, per_item: int, *, seed: int) -> tuple[
         Centres, shape [k, d], and a bool matrix of shape [p, k].
     """
     from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
 
     distinct = len(torch.unique(y_pairs, dim=0))
-    means = KMeans(min(count, distinct), n_init=3, random_state=seed).fit(y_pairs.numpy())
+    # On several threads it adds up in no fixed order.
+    with threadpool_limits(1, user_api="openmp"):
+        means = KMeans(min(count, distinct), n_init=3, random_state=seed).fit(y_pairs.numpy())
     centres = torch.from_numpy(means.cluster_centers_.astype(np.float32))
     nearest = torch.cdist(y_pairs, centres).topk(min(per_item, len(centres)), largest=False).indices
     candidates = torch.zeros(len(y_pairs), len(centres), dtype=torch.bool)

@@ -100,11 +100,11 @@ def loss_terms(
 
 
 def balanced(terms: dict[str, Tensor], o: SetLosses, zx: Tensor, zy: Tensor) -> None:
-    """Scale SDD and MMD so that their gradients are `weight` times as long as that of CLIP.
+    """Scale SDD and MMD so that their gradients are `weight` times as long as unweighted CLIP's.
 
     Without a CLIP term each is scaled to a gradient of length `weight`.
     """
-    measure = _gradient_norm(terms["clip"], zx, zy) if "clip" in terms else 1.0
+    measure = _gradient_norm(terms["clip"], zx, zy) / o.weight_clip if "clip" in terms else 1.0
     for name, weight in (("sdd", o.weight_sdd), ("mmd", o.weight_mmd)):
         if name in terms:
             norm = _gradient_norm(terms[name], zx, zy)

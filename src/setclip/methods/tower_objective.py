@@ -110,8 +110,9 @@ class TowerObjective:
         mass = torch.from_numpy(plans[cells]).to(zx)
         logits = zx @ zy.T / self.options.temperature
         chosen = logits[rows, columns]
-        from_x = (mass * (logits.logsumexp(dim=1)[rows] - chosen)).sum()
-        from_y = (mass * (logits.logsumexp(dim=0)[columns] - chosen)).sum()
+        # Indexing by [rows] would add up its gradient in no fixed order on several threads.
+        from_x = (mass * (logits.logsumexp(dim=1).index_select(0, rows) - chosen)).sum()
+        from_y = (mass * (logits.logsumexp(dim=0).index_select(0, columns) - chosen)).sum()
         return (from_x + from_y) / (2 * mass.sum())
 
 

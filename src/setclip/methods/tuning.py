@@ -78,9 +78,13 @@ def make_folds(
 
 def _can_learn(pools: Pools) -> bool:
     # Two pairs show one direction, in which every embedding is +1 or -1: nothing to rank by.
-    return len(pools.shared_sets) >= 2 or (
-        pools.n_pairs >= 3
-        and all(bool((pairs != pairs[0]).any()) for pairs in (pools.x_pairs, pools.y_pairs))
+    return len(pools.shared_sets) >= 2 or (pools.n_pairs >= 3 and pairs_differ(pools))
+
+
+def pairs_differ(pools: Pools) -> bool:
+    """Whether the pairs are of more than one item on either side."""
+    return pools.n_pairs >= 2 and all(
+        bool((pairs != pairs[0]).any()) for pairs in (pools.x_pairs, pools.y_pairs)
     )
 
 

@@ -128,6 +128,8 @@ def _tsne(values: Points, seed: int) -> Points:
     from sklearn.manifold import TSNE
 
     narrow = _pca(values, PCA_WIDTH) if values.shape[1] > PCA_WIDTH else values
+    if narrow.shape[1] < 2:
+        narrow = np.column_stack([narrow, np.zeros(len(narrow))])
     perplexity = min(30.0, (len(narrow) - 1) / 3)
     # One job: a report must not come out differently on a machine with more cores.
     model = TSNE(

@@ -79,7 +79,7 @@ def run_fit(
             "data.near_duplicate, if they are distinct items.",
         )
     own_name, *names = method_names([config.method, *config.compare])
-    own, model = _fit(own_name, config.method, material, config, journal)
+    own, model = _fit(own_name, config.method, material, config, journal, keep=folder)
     results = [own]
     for name, other in zip(names, config.compare, strict=True):
         say(f"Comparing with {name}.")
@@ -132,13 +132,21 @@ def _silent(sentence: str) -> None:
 
 
 def _fit(
-    name: str, method: Method, material: Material, config: RunConfig, journal: Journal
+    name: str,
+    method: Method,
+    material: Material,
+    config: RunConfig,
+    journal: Journal,
+    *,
+    keep: Path | None = None,
 ) -> tuple[Result, AlignedModel]:
     assert journal.directory is not None
     journal.directory.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     model = method.fit(material.pools, seed=config.seed, journal=journal)
     seconds = time.perf_counter() - started
+    if keep is not None and not rank():
+        model.save(keep)  # whatever measuring it may meet
     return measure(name, model, material, config, seconds), model
 
 

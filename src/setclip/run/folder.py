@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -156,9 +157,10 @@ def _fingerprint(material: Material) -> str:
         return "/".join(map(digest, parts))
     hasher = hashlib.sha256()
     for stream, places in sorted(material.places.items()):
-        hasher.update("\0".join([stream, *places.sources]).encode())
+        hasher.update(os.fsencode("\0".join([stream, *places.sources])))
         hasher.update(np.ascontiguousarray(places.rows).data)
     for item in (*material.x_test_items, *material.y_test_items):
         raw = item.name if isinstance(item, Path) else item
-        hasher.update(raw if isinstance(raw, bytes) else str(raw).encode())
+        # Names of files need not be UTF-8.
+        hasher.update(raw if isinstance(raw, bytes) else os.fsencode(str(raw)))
     return hasher.hexdigest()[:16]

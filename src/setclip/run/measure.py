@@ -12,6 +12,7 @@ import numpy as np
 from setclip.config import RunConfig
 from setclip.data.material import Material
 from setclip.data.pools import Examples, FloatArray, IntArray
+from setclip.data.splits import near_duplicate_groups, split_by_group
 from setclip.evaluation import (
     Retrieval,
     bootstrap,
@@ -24,6 +25,7 @@ from setclip.evaluation import (
     zero_shot,
     zero_shot_numbers,
 )
+from setclip.evaluation.rows import lost_apart
 from setclip.methods import Method
 from setclip.model import AlignedModel
 
@@ -70,7 +72,7 @@ def measure(
     """Everything that the test of a run shows of a model."""
     if len(material.x_test) < 2:
         return Result(name, {}, None, seconds, {}, model.card.notes, model.card.warnings)
-    zx, zy = model.encode_x(material.test_x), model.encode_y(material.test_y)
+    zx, zy = lost_apart(model.encode_x(material.test_x), model.encode_y(material.test_y))
     ks = tuple(k for k in config.evaluation.ks if k <= len(zx)) or (1,)
     rows = _test_rows(model, material, zx, zy)
     found = _retrieval(rows, ks)
@@ -186,15 +188,22 @@ def _labelled(
         shot = zero_shot(zx[keep], numbers, prompts, ks=(1, min(5, len(names))))
         metrics |= {f"zero_shot@{k}": value for k, value in shot.accuracy.items()}
         metrics |= {f"zero_shot_chance@{k}": value for k, value in shot.chance.items()}
-    half = np.random.default_rng(config.seed).permutation(keep)
-    train, test = half[: len(half) // 2], half[len(half) // 2 :]
-    if min(len(set(labels[train])), len(set(labels[test]))) < 2:
+    # Near-duplicates on both sides would let a probe know the item and not the class.
+    groups = near_duplicate_groups(material.x_test[keep], material.y_test[keep])
+    if len(np.unique(groups)) < 2:
+        return metrics
+    parts = split_by_group(groups, test_fraction=0.5, seed=config.seed)
+    train, test = (keep[part] for part in parts)
+    if not len(train) or not len(test) or min(len(set(labels[train])), len(set(labels[test]))) < 2:
         return metrics
     for side, z in (("x", zx), ("y", zy)):
         knn = knn_probe(z[train], labels[train], z[test], labels[test], k=min(20, len(train)))
         metrics[f"knn_{side}"] = knn.accuracy
         if max(Counter(labels[train]).values()) > 1:
-            probe = linear_probe(z[train], labels[train], z[test], labels[test])
+            probe = linear_probe(
+                *(z[train], labels[train], z[test], labels[test]),
+                train_groups=groups[parts[0]],
+            )
             metrics[f"linear_probe_{side}"] = probe.accuracy
     return metrics
 

@@ -22,6 +22,7 @@ from setclip.evaluation import (
     top_k,
 )
 from setclip.evaluation.alignability import FEWEST_PAIRS, Alignability, with_directions
+from setclip.evaluation.rows import lost_apart
 from setclip.model import AlignedModel
 from setclip.report import (
     BadItems,
@@ -301,8 +302,11 @@ def _joint_map(material: Material, model: AlignedModel, seed: int) -> JointMap |
 def _densities(material: Material, model: AlignedModel) -> Densities | None:
     if len(material.x_test) < 3:
         return None
-    before = density_agreement(*unaligned(material, model.dim))
-    after = density_agreement(model.encode_x(material.test_x), model.encode_y(material.test_y))
+    embedded = _embedded(material, model)
+    try:
+        before, after = (density_agreement(*z) for z in (unaligned(material, model.dim), embedded))
+    except ValueError:  # a side that fell onto one point has no densities, and needs its report
+        return None
     return Densities(
         after,
         before,
@@ -310,11 +314,16 @@ def _densities(material: Material, model: AlignedModel) -> Densities | None:
     )
 
 
+def _embedded(material: Material, model: AlignedModel) -> tuple[FloatArray, FloatArray]:
+    """The test, also where an item of it has no direction."""
+    return lost_apart(model.encode_x(material.test_x), model.encode_y(material.test_y))
+
+
 def _galleries(material: Material, model: AlignedModel, seed: int) -> tuple[Gallery, ...]:
     n = len(material.x_test)
     if n < 2:
         return ()
-    zx, zy = model.encode_x(material.test_x), model.encode_y(material.test_y)
+    zx, zy = _embedded(material, model)
     asked = np.sort(np.random.default_rng(seed).permutation(n)[:QUERIES])
     found = retrieval(zx, zy, ks=(1,))
     x_items = _test_items(material.x_shown, material.labels, n)
@@ -357,10 +366,7 @@ def _classes(material: Material, model: AlignedModel) -> ClassTable | None:
     if len(set(true)) < 2:
         return None
     rows = np.array(labelled, dtype=np.int64)
-    zx, zy = (
-        encode(tests.at(rows))
-        for encode, tests in ((model.encode_x, material.test_x), (model.encode_y, material.test_y))
-    )
+    zx, zy = (z[rows] for z in _embedded(material, model))
     # An item's own partner has its class by definition: only others can tell.
     nearest = top_k(zx, zy, 2).indices
     others = np.where(nearest[:, 0] == np.arange(len(rows)), nearest[:, 1], nearest[:, 0])

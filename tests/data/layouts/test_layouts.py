@@ -89,6 +89,24 @@ def test_coco_entries_that_cannot_be_used_are_listed(tmp_path, images):
     ]
 
 
+def test_coco_images_of_one_id_are_not_told_apart(tmp_path, images):
+    content = {
+        "images": [
+            {"id": 1, "file_name": "a.jpg"},
+            {"id": 1, "file_name": "b.jpg"},
+            {"id": 2, "file_name": "c.jpg"},
+        ],
+        "annotations": [{"image_id": 1, "caption": "which"}, {"image_id": 2, "caption": "two"}],
+    }
+    found = coco_layout.read(write_json(tmp_path / "c.json", content), images=images)
+    assert [row.captions for row in found.rows] == [("two",)]
+    assert sorted((item.field, item.row) for item in found.bad) == [
+        ("annotations", 1),
+        ("images", 1),
+        ("images", 2),
+    ]
+
+
 FLICKR = {
     "results.csv": "image_name| comment_number| comment\n"
     "1.jpg| 0| Two men , one red .\n1.jpg| 1| A | bar\n2.jpg| 0| A dog\n2.jpg| 1|\n",

@@ -28,12 +28,20 @@ def read(path: str | Path, *, images: str | Path) -> Rows:
     content = read_json(path, ["images", "annotations"])
     bad: list[BadItem] = []
     files: dict[Any, tuple[int, str]] = {}
+    repeated: set[Any] = set()
     for number, entry in enumerate(content["images"], start=1):
         name = entry.get("file_name") if isinstance(entry, dict) else None
-        if isinstance(name, str) and name and isinstance(entry.get("id"), int | str):
-            files[entry["id"]] = number, name
-        else:
+        if not (isinstance(name, str) and name and isinstance(entry.get("id"), int | str)):
             bad.append(BadItem(number, "images", describe(entry), "has no id or no file_name"))
+        elif entry["id"] in files or entry["id"] in repeated:
+            # Whose captions are meant cannot be known.
+            repeated.add(entry["id"])
+            bad.append(BadItem(number, "images", describe(entry), "has the id of another image"))
+        else:
+            files[entry["id"]] = number, name
+    for key in sorted(repeated & files.keys(), key=str):
+        number, name = files.pop(key)
+        bad.append(BadItem(number, "images", describe(name), "has the id of another image"))
     captions = _captions(content["annotations"], files, bad)
     rows = [
         Row(number, str(folder / name), tuple(captions.get(key, ())))
