@@ -42,6 +42,18 @@ def test_what_was_asked_in_pieces_ends_in_one_table(folder: Path) -> None:
     assert paths[1].read_text().count("ridge,method") == 2
 
 
+def test_a_name_that_means_another_method_now_has_no_older_results(folder: Path) -> None:
+    first, second = (
+        [replace(cell, method=method, label="mine") for cell in CELLS[::2]]
+        for method in (Ridge(penalty=1.0), Procrustes(rounds=2))
+    )
+    Archive.read(folder, "mine", "mine").with_cells(first)
+    archive = Archive.read(folder, "mine", "mine").with_cells(second[:1])
+    assert [each.key for each in archive.asked] == [second[0].key]
+    again = Archive.read(folder, "mine", "mine").with_cells(second[1:])
+    assert [each.key for each in again.asked] == [cell.key for cell in second]
+
+
 def test_differences_are_taken_to_the_baseline_of_the_suite(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,8 +92,8 @@ def test_a_method_configured_anew_takes_the_place_of_the_old(folder: Path) -> No
     archive = Archive(folder, "anew", "anew").with_cells(CELLS)
     changed = replace(CELLS[0], method=Ridge(penalty=2.0))
     again = archive.with_cells([changed])
-    assert [each.key for each in again.asked] == [changed.key, *(c.key for c in CELLS[1:])]
-    assert len(again.results()) == 3
+    assert [each.key for each in again.asked] == [changed.key, CELLS[1].key, CELLS[3].key]
+    assert len(again.results()) == 2
 
 
 def test_tables_say_what_is_missing_and_mixed(folder: Path, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_options_reach_the_network(texts):
     assert isinstance(backbone.network, adapt.Adapted)
     assert not any(p.requires_grad for b in backbone.blocks[:2] for p in b.parameters())
     assert str(backbone.network.dtype) == "torch.bfloat16"
-    assert backbone.fingerprint == minilm.backbone().fingerprint
+    assert backbone.fingerprint == f"{minilm.backbone().fingerprint}:bfloat16"
     backbone = open_backbone(parsed({"kind": "minilm-l6", "lora": {"targets": ["query"]}}))
     trained = {n for n, p in backbone.network.named_parameters() if p.requires_grad}
     assert len(trained) == 6 * 2

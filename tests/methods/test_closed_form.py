@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -173,7 +174,7 @@ def test_settings_of_another_kind_must_lead_clearly(
     noise = (noise - noise.mean()) / noise.std()
     base = np.full(20, 5.0)
     ranks = [base + 3.0, base, base + 2.0, base + noise - lead / np.sqrt(19)]
-    monkeypatch.setattr(closed_form, "make_folds", lambda *_, **__: [None])
+    monkeypatch.setattr(closed_form, "make_folds", lambda *_, **__: [SimpleNamespace(train=data)])
     monkeypatch.setattr(closed_form, "_ranks_of_fold", lambda *_: ranks)
     every = [ridged(penalty) for penalty in (1.0, 2.0, 3.0, 4.0)]
     options: dict[str, Any] = {"rank": 50, "folds": 5, "seed": 0}

@@ -67,12 +67,28 @@ class Archive:
             ) from error
 
     def with_cells(self, cells: Sequence[Cell]) -> Archive:
-        """With more asked of it, and written down; what is asked again takes its new key."""
-        every = {each[1:]: each for each in (*self.asked, *(cell.asked for cell in cells))}
+        """With more asked of it, and written down; what is asked again takes its new key.
+
+        What was measured of another method under a name that now means this one is forgotten: a row
+        of both would be neither.
+        """
+        new = {cell.asked[1:]: cell.asked for cell in cells}
+        old = {each[1:]: each for each in self.asked}
+        kept = {p: each for p, each in old.items() if p in new or not self._other(each, cells)}
+        every = kept | new
         more = Archive(self.folder, self.name, self.suite, tuple(every.values()))
         content = {"suite": self.suite, "asked": [list(each) for each in more.asked]}
         write_json(_path(self.folder, self.name), content, indent=None)
         return more
+
+    def _other(self, each: Asked, cells: Sequence[Cell]) -> bool:
+        """Whether what was asked is of another method than these mean by its name."""
+        alike = [c for c in cells if (c.dataset, c.name) == (each.dataset, each.label)]
+        if not alike or each.key in {cell.key for cell in alike}:
+            return False
+        methods = [json.loads(json.dumps(cell.decisive()["method"])) for cell in alike]
+        found = read_results([each], self.folder)
+        return bool(found) and found[0]["cell"]["method"] not in methods
 
     def results(self, fresh: Sequence[Result] = ()) -> list[Result]:
         """Everything measured, in order; `fresh` ones also where they failed and left no file."""

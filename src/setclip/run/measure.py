@@ -163,7 +163,7 @@ def unaligned(material: Material, dim: int) -> tuple[FloatArray, FloatArray]:
     out = []
     for a, test in zip(axes, (material.x_test, material.y_test), strict=True):
         out.append(unit_rows(a(test)[:, :width]).astype(np.float32))
-    return out[0], out[1]
+    return lost_apart(out[0], out[1])
 
 
 def _labelled(
