@@ -71,6 +71,17 @@ def test_splits_of_a_saved_dictionary(tmp_path):
         hub.read(str(tmp_path / "saved"), split="dev")
 
 
+def test_bad_rows_are_told_at_every_read_and_no_class_is_none(tmp_path):
+    values = columns()
+    values["image"][1] = None
+    values["label"][2:] = [-1, None]
+    folder = saved(tmp_path, values)
+    first, second = (hub.read(folder, label="label") for _ in range(2))
+    assert [item.row for item in first.bad] == [2]
+    assert second.bad == first.bad
+    assert [row.label or "" for row in first.rows] == ["owl", "", ""]
+
+
 def test_a_second_run_asks_nobody(tmp_path, monkeypatch):
     folder = saved(tmp_path)
     before = hub.read(folder)

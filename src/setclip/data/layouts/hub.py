@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from setclip.data.atomic import replacing
-from setclip.data.bad_items import BadItem
+from setclip.data.bad_items import BadItem, read_bad_items, write_bad_items
 from setclip.data.cache import default_directory
 from setclip.data.layouts import webdataset
 from setclip.data.layouts.rows import PARTS, Rows
@@ -53,13 +53,14 @@ def read(
         ImportError: `datasets` is not installed.
     """
     wanted = {"image": image, "caption": caption} | ({"label": label} if label else {})
-    key = json.dumps([1, dataset, config, split, wanted, rows, _state(Path(dataset))])
+    key = json.dumps([2, dataset, config, split, wanted, rows, _state(Path(dataset))])
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
     copy = default_directory() / "hub" / f"{name}.tar"
-    bad: list[BadItem] = []
+    left_out = copy.with_suffix(".bad.jsonl")
     if not copy.is_file():
         source = _open(dataset, config, split, streaming)
-        bad = _copy(_checked(source, dataset, wanted), wanted, copy, rows)
+        _copy(_checked(source, dataset, wanted), wanted, copy, left_out, rows)
+    bad = read_bad_items(left_out)
     found = webdataset.read(copy)
     part = PARTS.get(split.partition("[")[0].casefold())
     return Rows(Path(dataset), [replace(row, part=part) for row in found.rows], [*bad, *found.bad])
@@ -112,7 +113,10 @@ def _checked(source: Any, dataset: str, wanted: dict[str, str]) -> Any:
     return source
 
 
-def _copy(source: Any, wanted: dict[str, str], path: Path, rows: int | None) -> list[BadItem]:
+def _copy(
+    source: Any, wanted: dict[str, str], path: Path, left_out: Path, rows: int | None
+) -> None:
+    """Write what can be read to `path`, once all is there, and what cannot to `left_out`."""
     names = getattr(source.features.get(wanted.get("label", "")), "names", None)
     bad = []
     entries: Iterable[Any] = islice(source, rows)
@@ -128,8 +132,9 @@ def _copy(source: Any, wanted: dict[str, str], path: Path, rows: int | None) -> 
             _add(tar, f"{number:09d}{suffix}", content)
             if "label" in wanted:
                 value = entry[wanted["label"]]
-                _add(tar, f"{number:09d}.cls", str(names[value] if names else value).encode())
-    return bad
+                if value is not None and value != -1:  # of no class
+                    _add(tar, f"{number:09d}.cls", str(names[value] if names else value).encode())
+        write_bad_items(left_out, bad)
 
 
 def _picture(cell: Any) -> tuple[bytes, str]:
