@@ -364,3 +364,9 @@ def test_a_quote_that_is_never_closed_is_named_with_its_line(tmp_path):
 def test_names_may_begin_with_a_tilde(tmp_path):
     (row,) = read_manifest(write(tmp_path, "image,caption\n~owl.png,an owl\n"), COLUMNS).x
     assert row == str(tmp_path / "~owl.png")
+
+
+def test_odd_quotes_and_long_cells_are_not_taken_for_open_ones(tmp_path):
+    long = "x" * 200_000  # above what Python's reader takes
+    rows = f'a.png,a "b" c\nb.png,{long}\nc.png,"two\nlines"\n'
+    assert len(read_manifest(write(tmp_path, f"image,caption\n{rows}"), COLUMNS)) == 3

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,14 @@ from setclip.data.bad_items import (
     read_bad_items,
     write_bad_items,
 )
-from setclip.data.material import Material
+from setclip.data.held_out import HeldOut
+from setclip.data.material import Keys, Material
 from setclip.data.pools import make_pools
 from setclip.mining import mine_run
 from setclip.model import AlignedModel
 from setclip.run import run_config, run_evaluate, run_fit, run_results
 from setclip.run.folder import fingerprinted
+from setclip.run.measure import _test_groups
 from setclip.run.report import run_report
 
 
@@ -424,3 +427,15 @@ def test_a_test_item_at_the_centre_does_not_lose_the_model(tmp_path):
     assert own.recall
     assert (tmp_path / "run" / "model.safetensors").exists()
     assert "median rank" in run_report(config.output).read_text()
+
+
+def test_probes_see_what_repeats_in_the_test_on_one_side(tmp_path):
+    x = np.repeat(np.eye(4, dtype=np.float32), 3, axis=0)
+    material = Material(make_pools(x, x), x, x, [], [])
+    config = config_of(tmp_path)
+    assert len(set(_test_groups(material, config))) == 4
+    for drawn in (
+        replace(material, held_out=HeldOut(12, 12, grouped=True)),
+        replace(material, keys=Keys(*[np.arange(12)] * 3, alone=True)),
+    ):
+        assert len(set(_test_groups(drawn, config))) == 12

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from setclip.benchmark.cells import Asked, Cell
 from setclip.benchmark.curves import curves_page
@@ -73,22 +74,22 @@ class Archive:
         of both would be neither.
         """
         new = {cell.asked[1:]: cell.asked for cell in cells}
+        meant: dict[tuple[str, str], list[Any]] = {}
+        for cell in {(c.dataset, c.name, c.key): c for c in cells}.values():
+            method = json.loads(json.dumps(cell.decisive()["method"]))
+            meant.setdefault((cell.dataset, cell.name), []).append(method)
         old = {each[1:]: each for each in self.asked}
-        kept = {p: each for p, each in old.items() if p in new or not self._other(each, cells)}
-        every = kept | new
+        every = {p: e for p, e in old.items() if p in new or not self._other(e, meant)} | new
         more = Archive(self.folder, self.name, self.suite, tuple(every.values()))
         content = {"suite": self.suite, "asked": [list(each) for each in more.asked]}
         write_json(_path(self.folder, self.name), content, indent=None)
         return more
 
-    def _other(self, each: Asked, cells: Sequence[Cell]) -> bool:
-        """Whether what was asked is of another method than these mean by its name."""
-        alike = [c for c in cells if (c.dataset, c.name) == (each.dataset, each.label)]
-        if not alike or each.key in {cell.key for cell in alike}:
-            return False
-        methods = [json.loads(json.dumps(cell.decisive()["method"])) for cell in alike]
-        found = read_results([each], self.folder)
-        return bool(found) and found[0]["cell"]["method"] not in methods
+    def _other(self, each: Asked, meant: Mapping[tuple[str, str], list[Any]]) -> bool:
+        """Whether what was measured is of another method than its name means now, by data."""
+        methods = meant.get((each.dataset, each.label))
+        found = read_results([each], self.folder) if methods else []
+        return bool(found) and found[0]["cell"]["method"] not in (methods or ())
 
     def results(self, fresh: Sequence[Result] = ()) -> list[Result]:
         """Everything measured, in order; `fresh` ones also where they failed and left no file."""

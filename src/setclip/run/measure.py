@@ -12,7 +12,7 @@ import numpy as np
 from setclip.config import RunConfig
 from setclip.data.material import Material
 from setclip.data.pools import Examples, FloatArray, IntArray
-from setclip.data.splits import near_duplicate_groups, split_by_group
+from setclip.data.splits import NEAR_DUPLICATE, near_duplicate_groups, split_by_group
 from setclip.evaluation import (
     Retrieval,
     bootstrap,
@@ -136,9 +136,10 @@ def _by_origin(material: Material, rows: TestRows, ks: Sequence[int]) -> dict[st
 def _class_tests(model: AlignedModel, material: Material) -> dict[str, float]:
     """The further zero-shot tests of the config."""
     metrics: dict[str, float] = {}
-    encode = _text_encoder(model, material) if material.class_tests else None
+    if not material.class_tests:
+        return metrics
+    encode = _text_encoder(model, material)
     for test in material.class_tests:
-        assert encode is not None
         metrics |= zero_shot_numbers(
             test.name,
             model.encode_x(Examples(test.features, test.items)),
@@ -188,8 +189,7 @@ def _labelled(
         shot = zero_shot(zx[keep], numbers, prompts, ks=(1, min(5, len(names))))
         metrics |= {f"zero_shot@{k}": value for k, value in shot.accuracy.items()}
         metrics |= {f"zero_shot_chance@{k}": value for k, value in shot.chance.items()}
-    # Near-duplicates on both sides would let a probe know the item and not the class.
-    groups = near_duplicate_groups(material.x_test[keep], material.y_test[keep])
+    groups = _test_groups(material, config)[keep]
     if len(np.unique(groups)) < 2:
         return metrics
     parts = split_by_group(groups, test_fraction=0.5, seed=config.seed)
@@ -206,6 +206,15 @@ def _labelled(
             )
             metrics[f"linear_probe_{side}"] = probe.accuracy
     return metrics
+
+
+def _test_groups(material: Material, config: RunConfig) -> IntArray:
+    """Which items of the test a probe must see on one side, or it would know them by themselves."""
+    distinct = material.keys is not None and material.keys.alone
+    if distinct or material.held_out.grouped:  # a drawn test holds one of each group
+        return np.arange(len(material.x_test))
+    near = getattr(config.data, "near_duplicate", NEAR_DUPLICATE)
+    return near_duplicate_groups(material.x_test, material.y_test, threshold=near)
 
 
 def _reads_text(encoder: str | dict[str, Any]) -> bool:
