@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from reference.planted import Planted, rotated_clouds
 
 from setclip.data.pools import Pools, make_pools
 from setclip.data.splits import Condition, draw_pools
-from setclip.methods import CCA, Auto
+from setclip.methods import CCA, Auto, tuning
 from setclip.methods import auto as module
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
@@ -88,6 +89,30 @@ def test_a_map_of_the_shape_that_misses_the_pairs_is_not_used() -> None:
     data = make_pools(turned.x_test[:8], turned.y_test[:8], x_pool=MADE.x, y_pool=MADE.y)
     _, said, _ = fitted(data)
     assert "it was not used" in said
+
+
+def test_a_map_of_the_shape_is_ranked_beside_the_items_that_its_rival_is_ranked_beside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Were all pairs its gallery, it would look worse than maps that rank a fold's."""
+    galleries: list[tuple[int, int]] = []
+    from_tuning = module.ranks_going_on
+
+    def seen(*args: Any, **options: Any) -> Any:
+        ranks = from_tuning(*args, **options)
+        held = tuning.make_folds(args[0], options["folds"], seed=options["seed"])
+        galleries.extend((len(fold.x), len(ranks)) for fold in held)
+        return ranks
+
+    monkeypatch.setattr(module, "ranks_going_on", seen)
+    monkeypatch.setattr(module, "SETTLED", 0.0)
+    model, said, _ = fitted(pools(MADE, 40))
+    found = re.search(r"the folds it is ([0-9.]+), against ([0-9.]+) for the best map", said)
+    assert found is not None
+    # Three folds of 40 pairs; all other pairs and both pools are among a fold's distractors.
+    assert galleries == [(300, 40)] * 3
+    assert ("it was taken" in said) == (float(found[1]) < float(found[2]))
+    assert recall(model) > 0.7
 
 
 @pytest.mark.parametrize("moved", [0.0, 1.5])

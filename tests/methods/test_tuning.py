@@ -12,7 +12,6 @@ from setclip.data.pools import NO_SET, Pools, make_pools
 from setclip.methods import tuning
 from setclip.methods.tuning import (
     Fold,
-    apart,
     chance_log_rank,
     clearly_better,
     log_rank,
@@ -222,14 +221,3 @@ def test_no_degenerate_space_beats_an_honest_one(value: float) -> None:
     if value != 1.0:
         np.testing.assert_allclose(found[:4], np.log2([4, 4, 4, 4]))
     assert log_rank(fold, lambda z: z, lambda z: z) < found.mean()
-
-
-def test_maps_judged_beside_other_items_are_told_apart_by_their_own_spread() -> None:
-    low, high = np.array([1.0, 2.0, 3.0]), np.array([9.0, 3.0, 6.0, 6.0])
-    error = np.sqrt(low.var() / 2 + high.var() / 3)
-    for errors in (0.0, 1.0, 4.0 / error - 0.01):
-        assert apart(low, high, errors=errors)
-    assert not apart(low, high, errors=4.0 / error + 0.01)
-    assert not apart(high, low, errors=0.0)
-    assert not apart(low, low, errors=0.0)
-    assert apart(low[:1], np.array([1.1]), errors=5.0)  # single values have no spread

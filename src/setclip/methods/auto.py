@@ -32,12 +32,13 @@ from setclip.methods.closed_form import (
     SetMatching,
     compare,
     judge,
+    ranks_going_on,
     solve,
 )
 from setclip.methods.pool_matching import LEAST_POOL, stages
 from setclip.methods.protocol import Options, Supervision, any_of, card, linear_model
 from setclip.methods.transport_cca import TransportCCA
-from setclip.methods.tuning import all_pairs_held_out, apart, chance_log_rank
+from setclip.methods.tuning import all_pairs_held_out, chance_log_rank, clearly_better
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
 
@@ -66,7 +67,9 @@ class Auto(Options):
     - Every CCA both of the features and of their kernel features.
     - Pools alone, or spaces that may share much geometry: a rotation found from the shape of the
       two clouds, and CCA that goes on from it. It never sees a pair, so all pairs judge it, and few
-      of them judge well; where it ranks them at once nothing else is fitted.
+      of them judge well; where it ranks them at once nothing else is fitted. Otherwise it goes on
+      with the pairs of the folds, and has to rank the held-out ones clearly better than the best
+      map of the pairs does.
 
     What was measured and decided is one paragraph in the journal, the model card and the report.
     """
@@ -280,11 +283,25 @@ class Auto(Options):
             said += ", which leaves others nothing to win: "
         else:
             fitted = self._from_pairs(pools, seed)
-            told = len(fitted.ranks) > 0
-            against = fitted.ranks if told else np.array([chance_log_rank(fold)])
-            whose = "for the best map of the pairs" if told else "by chance"
-            said += f", against {against.mean():.2f} {whose}: "
-            if not apart(choice.ranks, against, errors=LEAD):
+            if len(fitted.ranks):
+                ranks = ranks_going_on(
+                    pools,
+                    choice.candidate,
+                    found.alignment,
+                    choice.axes,
+                    folds=self.folds,
+                    seed=seed,
+                )
+                said += (
+                    f". Going on from it with the pairs of the folds it is {ranks.mean():.2f}, "
+                    f"against {fitted.ranks.mean():.2f} for the best map of the pairs: "
+                )
+                won = clearly_better(ranks, fitted.ranks, errors=LEAD)
+            else:
+                chance = chance_log_rank(fold)
+                said += f", against {chance:.2f} by chance: "
+                won = clearly_better(choice.ranks, np.full(len(choice.ranks), chance), errors=LEAD)
+            if not won:
                 return fitted.because(said + "it was not used.")
         refined = fit(choice.candidate, axes=choice.axes)
         return _Found(refined, f"{said}it was taken. {choice.sentence}", choice.ranks)

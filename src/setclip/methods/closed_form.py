@@ -236,6 +236,26 @@ def judge(
     return Choice(candidates[best], ranks[best], sentence, axes)
 
 
+def ranks_going_on(
+    pools: Pools, candidate: Candidate, start: Alignment, axes: Axes, *, folds: int, seed: int
+) -> Array:
+    """Ranks of a candidate begun from maps that saw no pair, in the folds of :func:`compare`.
+
+    Args:
+        pools: What to learn from; without sets.
+        candidate: Of :func:`judge`.
+        start: Maps of the features.
+        axes: Of all data, as :func:`judge` found them.
+        folds: As of :func:`compare`.
+        seed: As of :func:`compare`.
+
+    Returns:
+        Mean log2 rank of each held-out pair, in the order of the ranks of :func:`compare`.
+    """
+    held = make_folds(pools, folds, seed=seed)
+    return np.concatenate([_unit_ranks(fold, candidate, axes, start) for fold in held])
+
+
 def _safest_of_best(ranks: Sequence[Array]) -> int:
     best = int(np.argmin([values.mean() for values in ranks]))
     return best if clearly_better(ranks[best], ranks[0]) else 0

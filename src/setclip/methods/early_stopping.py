@@ -120,13 +120,13 @@ def _choose(
     check = int(means[best].argmin())
     schedule = schedules[best]
     start, value = float(means[best][0]), float(means[best][check])
-    error = _error_of_gain([run[check] for run in curves[best]])
-    if cautious and start - value <= error:
+    gain, error = _gain([run[check] for run in curves[best]])
+    if cautious and gain <= error:
         check = 0
     step = min(check * schedule.check_every, schedule.steps)
     journal.note(
         f"Held-out items: mean log2 rank {start:.2f} at the start, {value:.2f} at best in "
-        f"{len(held)} folds (gain {start - value:.2f} ± {error:.2f}); "
+        f"{len(held)} folds (a pair or set gains {gain:.2f} ± {error:.2f}); "
         + (f"trained {step} steps at rate {schedule.lr:g}." if step else "kept the start.")
     )
     return replace(schedule, stop=step)
@@ -149,17 +149,17 @@ class _Check:
     units: int
 
 
-def _error_of_gain(checks: Sequence[_Check]) -> float:
-    """Standard error of the gain over all folds' pairs and sets, from what each fold logged."""
+def _gain(checks: Sequence[_Check]) -> tuple[float, float]:
+    """Gain over all folds' pairs and sets and its standard error, from what each fold logged."""
     n, gain, error = (
         np.array([getattr(c, name) for c in checks]) for name in ("units", "gain", "error")
     )
     total = n.sum()
+    mean = (n * gain).sum() / total
     if total < 2:
-        return 0.0
-    around = gain - (n * gain).sum() / total
-    squares = (n * (n - 1) * error**2 + n * around**2).sum()
-    return float(np.sqrt(squares / (total * (total - 1))))
+        return float(mean), 0.0
+    squares = (n * (n - 1) * error**2 + n * (gain - mean) ** 2).sum()
+    return float(mean), float(np.sqrt(squares / (total * (total - 1))))
 
 
 def _run_fold(

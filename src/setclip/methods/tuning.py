@@ -196,20 +196,6 @@ def clearly_better(
     return len(gains) > 1 and bool(gains.mean() > errors * gains.std() / np.sqrt(len(gains) - 1))
 
 
-def apart(ranks: npt.NDArray[np.float64], than: npt.NDArray[np.float64], *, errors: float) -> bool:
-    """Whether log ranks are lower by more than so many standard errors, of items in any order.
-
-    For maps that were judged beside other items, where :func:`clearly_better` cannot pair them.
-
-    Args:
-        ranks: Of held-out pairs. Shape [n].
-        than: Of the same or other pairs; a single value counts as known. Shape [m].
-        errors: How many standard errors of the difference of means.
-    """
-    square = sum(values.var() / max(len(values) - 1, 1) for values in (ranks, than))
-    return bool(than.mean() - ranks.mean() > errors * np.sqrt(square))
-
-
 def _one_way(
     queries: npt.NDArray[np.floating],
     gallery: npt.NDArray[np.floating],
