@@ -162,59 +162,6 @@ def test_any_names_of_sets_are_numbered_together(name):
     np.testing.assert_allclose(model.encode_x(x), plain.encode_x(x), atol=1e-5)
 
 
-class NotAvailable:
-    """Like pandas.NA: no comparison with it has a truth value."""
-
-    def __eq__(self, other):
-        return self
-
-    def __bool__(self):
-        raise TypeError("boolean value of NA is ambiguous")
-
-    __ne__ = __eq__
-    __hash__ = object.__hash__
-
-
-@pytest.mark.parametrize(
-    "none", [-1, None, float("nan"), "", "-1", NotAvailable()], ids=lambda v: type(v).__name__
-)
-def test_rows_of_no_set(none):
-    numbers = api._number_sets(["a", none, "b", "a"], [none, "b", "c", none])
-    assert numbers[0].tolist() == [0, -1, 1, 0]
-    assert numbers[1].tolist() == [-1, 1, 2, -1]
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ["disc 9", "disc 10", "disc 010", "b"],
-        [2.5, 10, "10", None, ("a", 3), ("a", 12)],
-        [True, 0.0, 7, "x"],
-    ],
-)
-def test_the_number_of_a_set_does_not_depend_on_the_order_of_rows(names):
-    names = names * 2
-    expected = api._number_sets(names, names)[0]
-    assert len(set(expected)) == len(names) // 2
-    for seed in range(5):
-        order = np.random.default_rng(seed).permutation(len(names))
-        shuffled = [names[row] for row in order]
-        x, y = api._number_sets(shuffled, names[::-1])
-        assert x.tolist() == expected[order].tolist()
-        assert y.tolist() == expected[::-1].tolist()
-
-
-def test_names_are_numbered_in_their_order():
-    names = ["disc 10", "disc 9", 3, 0.5, "disc 2"]
-    assert api._number_sets(names, names)[0].tolist() == [4, 3, 1, 0, 2]
-
-
-def test_whole_numbers_keep_their_value():
-    numbers = api._number_sets([7, -1, 3], np.array([3, 7]))
-    assert numbers[0].tolist() == [7, -1, 3]
-    assert numbers[1].tolist() == [3, 7]
-
-
 def test_no_row_in_a_set_is_no_error():
     x, y = planted(40)
     none = [-1] * 40

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Iterable, Mapping
-from numbers import Real
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
-from setclip.data.pools import NO_SET, IntArray, make_pools
+from setclip.data.pools import make_pools
+from setclip.data.set_ids import SetIds, number_sets
 from setclip.methods import METHODS, AnyMethod, Method
 from setclip.model import AlignedModel
 from setclip.training.journal import Journal
 
 # numpy's legacy generators, which scikit-learn draws from, take no larger one.
 LARGEST_SEED = 2**32 - 1
-
-SetIds = npt.ArrayLike | Iterable[Hashable]
 
 
 def align(
@@ -101,7 +98,7 @@ def align(
     chosen = configured(method, options)
     if not isinstance(seed, int | np.integer) or not 0 <= seed <= LARGEST_SEED:
         raise ValueError(f"seed is {seed!r}: give a whole number from 0 to {LARGEST_SEED}.")
-    x_ids, y_ids = _number_sets(x_sets, y_sets)
+    x_ids, y_ids = number_sets(x_sets, y_sets)
     pools = make_pools(x_pairs, y_pairs, x_pool=x_pool, y_pool=y_pool, x_sets=x_ids, y_sets=y_ids)
     folder = None if directory is None else Path(directory)
     if folder is not None:
@@ -158,63 +155,3 @@ def configured(method: str | Method, options: Mapping[str, Any]) -> Method:
 
         source = Source(f"method {method!r}", values)
         raise ConfigError(source.name, explain(error, source, _Choice)) from None
-
-
-def _number_sets(
-    x_sets: SetIds | None, y_sets: SetIds | None
-) -> tuple[IntArray | None, IntArray | None]:
-    """Set ids as make_pools takes them: whole numbers stay, names are numbered on both sides."""
-    if x_sets is None and y_sets is None:
-        return None, None
-    if x_sets is None or y_sets is None:
-        have, lack = ("x_sets", "y_sets") if y_sets is None else ("y_sets", "x_sets")
-        raise ValueError(f"{have} is given without {lack}: a set needs items on both sides.")
-    x, x_names = _named("x_sets", x_sets)
-    y, y_names = _named("y_sets", y_sets)
-    if (x_names or y_names) and not x_names.keys() & y_names.keys():
-        raise ValueError(
-            f"x_sets and y_sets share no set: x has {_few(x_names)}, y has {_few(y_names)}. "
-            "Name a set the same way, and with the same type, on both sides."
-        )
-    names = {**x_names, **y_names}
-    keep = all(type(n) is int and 0 <= n < 2**63 for n in names)
-    numbers = {n: n if keep else i for i, n in enumerate(sorted(names, key=_place))}
-    x_ids, y_ids = ([numbers.get(v, NO_SET) for v in values] for values in (x, y))
-    return np.asarray(x_ids, dtype=np.int64), np.asarray(y_ids, dtype=np.int64)
-
-
-def _named(name: str, ids: Any) -> tuple[list[Hashable], dict[Hashable, None]]:
-    """The set of each row, and the sets there are in order of appearance."""
-    try:
-        values = list(ids.tolist() if hasattr(ids, "tolist") else ids)
-        return values, dict.fromkeys(v for v in values if not _is_no_set(v))
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name} cannot be read as one set a row ({error}): give one number or name for each "
-            "row of the pool."
-        ) from error
-
-
-def _place(name: Hashable) -> tuple[str, Any, str]:
-    """Where a name is sorted, whatever row it stands in: numbers by value, then by type and text.
-
-    Numbers within a text count by value too: disc 9 comes before disc 10.
-    """
-    if isinstance(name, Real):
-        return "", name, ""
-    kind = "str" if isinstance(name, str) else type(name).__name__
-    return kind, re.sub(r"\d+", lambda digits: digits[0].zfill(20), str(name)), str(name)
-
-
-def _is_no_set(value: Any) -> bool:
-    try:
-        # numpy turns the -1 of a list that mixes it with names into "-1"; only NaN differs from
-        # itself
-        return value is None or value in (NO_SET, "", str(NO_SET)) or bool(value != value)
-    except TypeError:  # pandas.NA: comparing it is neither true nor false
-        return True
-
-
-def _few(names: Iterable[Hashable]) -> str:
-    listed = [repr(n) for n in names]
-    return ", ".join(listed[:3]) + (", …" if len(listed) > 3 else "") or "none"

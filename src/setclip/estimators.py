@@ -14,9 +14,10 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags, check_array, check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from setclip.api import SetIds, align, configured
+from setclip.api import align, configured
 from setclip.data.atomic import write_json
 from setclip.data.pools import FloatArray, named_array
+from setclip.data.set_ids import SetIds
 from setclip.methods import Method
 from setclip.model import AlignedModel
 

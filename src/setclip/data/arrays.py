@@ -185,7 +185,8 @@ def _rows(path: Path, name: str, column: Any) -> AnyArray:
 def _flat(path: Path, name: str, column: Any) -> AnyArray:
     import pyarrow as pa
 
-    if not pa.types.is_string(column.type):  # an empty name may mean "none"
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):  # no name means "none"
         _refuse_empty_cells(path, name, column)
     array: AnyArray = column.to_numpy()
     return array

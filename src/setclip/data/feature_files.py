@@ -9,6 +9,7 @@ import numpy as np
 
 from setclip.data.arrays import ArrayFileError, read_array, read_features
 from setclip.data.pools import NO_SET, AnyArray, FloatArray, IntArray, Pools, make_pools
+from setclip.data.set_ids import number_sets
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def read_feature_files(
         y_pairs: Likewise for the second modality.
         x_pool: Features of items known only by the first modality.
         y_pool: Likewise for the second.
-        x_sets: Set of each row of `x_pool`: whole numbers (-1 for none) or names (empty for none).
+        x_sets: Set of each row of `x_pool`, see :func:`setclip.data.set_ids.number_sets`.
         y_sets: Likewise for `y_pool`, in the same ids or names.
         x_test: Features of test pairs, never trained on; row i matches row i of `y_test`.
         y_test: Likewise for the second modality.
@@ -119,15 +120,10 @@ def _read_sets(
             f"{have} ({x_sets or y_sets}) is given without {lack}: a set needs items on both sides."
         )
     x, y = _set_column("x", x_sets, x_pool), _set_column("y", y_sets, y_pool)
-    if x.dtype.kind in "iu" and y.dtype.kind in "iu":
-        return x.astype(np.int64), y.astype(np.int64)
-    if x.dtype.kind in "iu" or y.dtype.kind in "iu":
-        raise ArrayFileError(
-            f"x_sets ({x_sets}) holds {x.dtype} and y_sets ({y_sets}) {y.dtype}: give whole "
-            "numbers in both or names in both, or no set is shared."
-        )
-    ids: dict[str, int] = {}
-    return _numbered(x, ids), _numbered(y, ids)
+    try:
+        return number_sets(x, y)
+    except ValueError as error:
+        raise ArrayFileError(f"x_sets ({x_sets}), y_sets ({y_sets}): {error}") from error
 
 
 def _set_column(side: str, source: str | Path, pool: FloatArray | None) -> AnyArray:
@@ -150,9 +146,3 @@ def _set_column(side: str, source: str | Path, pool: FloatArray | None) -> AnyAr
             f"{name}, row {row}: {column[row]} is no set; give 0 or more, -1 for none."
         )
     return column
-
-
-def _numbered(names: AnyArray, ids: dict[str, int]) -> IntArray:
-    """Number names in order of appearance, going on from `ids`; an empty name is no set."""
-    numbers = [ids.setdefault(str(name), len(ids)) if name else NO_SET for name in names]
-    return np.asarray(numbers, dtype=np.int64)

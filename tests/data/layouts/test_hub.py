@@ -80,6 +80,15 @@ def test_bad_rows_are_told_at_every_read_and_no_class_is_none(tmp_path):
     assert [item.row for item in first.bad] == [2]
     assert second.bad == first.bad
     assert [row.label or "" for row in first.rows] == ["owl", "", ""]
+    assert [row.number for row in first.rows] == [1, 3, 4]
+
+
+def test_captions_that_are_none_are_told_with_their_row(tmp_path):
+    values = {"image": [None, *(picture(i) for i in range(3))], "caption": ["a", "b", " ", None]}
+    features = {"image": datasets.Value("binary"), "caption": datasets.Value("string")}
+    found = hub.read(saved(tmp_path, values, features))
+    assert [(row.number, row.captions) for row in found.rows] == [(2, ("b",)), (3, ()), (4, ())]
+    assert [(item.row, item.reason) for item in found.bad[1:]] == [(3, "empty caption")]
 
 
 def test_a_second_run_asks_nobody(tmp_path, monkeypatch):

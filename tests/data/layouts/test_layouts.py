@@ -133,6 +133,7 @@ def test_flickr_captions(tmp_path, images, name):
         ({"train_list": "1.jpg\n", "test_list": "2.jpg\n"}, ["train", "test", "validation"]),
         ({"test_list": "2.jpg\n\n"}, ["train", "test", "train"]),
         ({"train_list": "1.jpg\n3.jpg\n"}, ["train", None, "train"]),
+        ({"train_list": "1\n", "test_list": "2\n3.jpg\n"}, ["train", "test", "test"]),
     ],
 )
 def test_flickr_lists_say_the_parts(tmp_path, images, lists, parts):
@@ -142,7 +143,23 @@ def test_flickr_lists_say_the_parts(tmp_path, images, lists, parts):
     for name, content in lists.items():
         files[name] = tmp_path / f"{name}.txt"
         files[name].write_text(content)
-    assert [row.part for row in flickr.read(path, images=images, **files).rows] == parts
+    found = flickr.read(path, images=images, **files)
+    assert [row.part for row in found.rows] == parts
+    assert found.bad == []
+
+
+def test_flickr_lists_name_what_has_captions(tmp_path, images):
+    path, listed = tmp_path / "token.txt", tmp_path / "test.txt"
+    path.write_text("1.jpg#0\ta\n2.jpg#0\tb\n")
+    listed.write_text("1.jpg\n\n9.jpg\n")
+    found = flickr.read(path, images=images, test_list=listed)
+    assert [row.part for row in found.rows] == ["test", "train"]
+    assert [str(item) for item in found.bad] == [
+        "row 3, test.txt: listed, but there is no caption of such an image ('9.jpg')"
+    ]
+    listed.write_text("images/1.jpg\n")
+    with pytest.raises(ManifestError, match=r"1 lines \('images/1\.jpg', …\).*like '1\.jpg'"):
+        flickr.read(path, images=images, test_list=listed)
 
 
 def test_class_folders(tmp_path):

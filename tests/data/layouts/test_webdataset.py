@@ -62,12 +62,45 @@ def test_suffixes_folders_and_other_members(tmp_path):
     assert [row.label for row in found.rows] == ["owl", "", ""]
     assert read_bytes(found.rows[0].image) == picture(1)
     assert found.rows[1].image is None
+    assert [(item.row, item.field, item.reason) for item in found.bad] == [
+        (3, "text", "not a text"),
+        (4, "row", "no picture and no text that can be read, but .npy"),
+    ]
 
 
-@pytest.mark.parametrize("content", [b"{", b"[1]", b"{}", b'{"caption": 3}', b"null"])
-def test_json_without_a_caption_leaves_a_picture_alone(tmp_path, content):
-    shard(tmp_path / "s.tar", [("1.jpg", picture(1)), ("1.json", content)])
-    assert webdataset.read(tmp_path / "s.tar").rows[0].captions == ()
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"{", "not valid JSON"),
+        (b"[1]", ""),
+        (b"{}", ""),
+        (b'{"caption": 3}', "not a text"),
+        (b'{"caption": [" "]}', "empty caption"),
+        (b'{"caption": null}', ""),
+        (b"null", ""),
+    ],
+)
+def test_json_without_a_caption_leaves_a_picture_alone(tmp_path, content, told):
+    shard(tmp_path / "s.tar", [("1.jpg", picture(1)), ("1.json", content), ("2.txt", b"a")])
+    found = webdataset.read(tmp_path / "s.tar")
+    assert found.rows[0].captions == ()
+    assert [row.number for row in found.rows] == [1, 2]
+    assert [item.row for item in found.bad] == ([1] if told else [])
+    assert all(told in item.reason for item in found.bad)
+
+
+def test_pictures_of_a_kind_that_is_not_read_are_told(tmp_path):
+    """Or their captions would silently be unpaired."""
+    content = [
+        *[("1.heic", b"?"), ("1.txt", b"a")],
+        *[("2.SVG", b"?"), ("2.png", picture(2)), ("2.txt", b"b")],
+    ]
+    shard(tmp_path / "s.tar", content)
+    found = webdataset.read(tmp_path / "s.tar")
+    assert [row.number for row in found.rows] == [2]
+    assert [item.reason for item in found.bad] == [
+        "its picture is .heic: convert it to .jpg, .png or .webp"
+    ]
 
 
 def test_members_that_cannot_be_captions_are_listed(tmp_path):
@@ -134,12 +167,12 @@ def test_what_is_no_plain_tar_file_is_refused(tmp_path):
         webdataset.read(tmp_path / "none.tar")
 
 
-def test_links_in_a_shard_are_passed_over(tmp_path):
+def test_links_in_a_shard_are_not_followed(tmp_path):
     with tarfile.open(tmp_path / "s.tar", "w") as tar:
         link = tarfile.TarInfo("1.jpg")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
-    with pytest.raises(ManifestError, match="holds no picture"):
+    with pytest.raises(ManifestError, match=r"holds no picture.*\.jpg \(no file but a link"):
         webdataset.read(tmp_path / "s.tar")
 
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import csv
 import re
-from pathlib import Path
+from collections.abc import Collection
+from pathlib import Path, PurePath
 
 from setclip.data.bad_items import BadItem
 from setclip.data.layouts.rows import Part, Row, Rows, checked, read_lines, require
+from setclip.data.tables import ManifestError
 from setclip.modalities.text import describe
 
 BARS = re.compile(r"^(?P<name>[^|]+?)\s*\|\s*\d+\s*\|(?P<text>.*)$")
@@ -35,16 +37,17 @@ def read(
     Args:
         path: results.csv, Flickr8k.token.txt or captions.txt.
         images: Folder of the images.
-        train_list: File that names the images of the training part, one a line; None for all that
-            are not in the test.
+        train_list: File that names the images of the training part, one a line, with or without
+            their suffix; None for all that are not in the test. Names without a caption are listed
+            among what is bad.
         test_list: File that names the images of the test. With both lists given, what is in
             neither is validation.
 
     Raises:
-        ManifestError: A file or the folder is missing, or no line is of a known form.
+        ManifestError: A file or the folder is missing, no line is of a known form, or a list names
+            no image that has captions.
     """
     path, folder = Path(path), require(Path(images), folder=True)
-    parts = _parts(train_list, test_list)
     bad: list[BadItem] = []
     found: dict[str, tuple[int, list[str]]] = {}
     for number, line in read_lines(path):
@@ -55,8 +58,9 @@ def read(
                 bad.append(BadItem(number, "row", describe(line), reason))
             continue
         found.setdefault(match["name"], (number, []))[1].append(_unquoted(match["text"].strip()))
+    train, test = (_listed(path, found, bad) for path in (train_list, test_list))
     rows = [
-        Row(number, str(folder / name), tuple(texts), parts(name))
+        Row(number, str(folder / name), tuple(texts), _part(name, train, test))
         for name, (number, texts) in found.items()
     ]
     return checked(Rows(path, rows, bad), "caption of a form that is known")
@@ -67,25 +71,34 @@ def _unquoted(text: str) -> str:
     return next(csv.reader([text]))[0] if text.startswith('"') and text.endswith('"') else text
 
 
-class _Parts:
-    """The part of an image, by the lists that name them."""
-
-    def __init__(self, train: frozenset[str] | None, test: frozenset[str] | None) -> None:
-        self.train, self.test = train, test
-
-    def __call__(self, name: str) -> Part | None:
-        if self.test is not None and name in self.test:
-            return "test"
-        if self.train is None:
-            return None if self.test is None else "train"
-        if name in self.train:
-            return "train"
-        return None if self.test is None else "validation"
-
-
-def _parts(train_list: str | Path | None, test_list: str | Path | None) -> _Parts:
-    named = [
-        None if path is None else frozenset(name for _, name in read_lines(Path(path)))
-        for path in (train_list, test_list)
+def _listed(
+    path: str | Path | None, found: Collection[str], bad: list[BadItem]
+) -> frozenset[str] | None:
+    """The images that a list names; what it names in vain is added to `bad`."""
+    if path is None:
+        return None
+    path = Path(path)
+    lines = read_lines(path)
+    full = {PurePath(name).stem: name for name in found} | {name: name for name in found}
+    named = {full[name] for _, name in lines if name in full}
+    if lines and found and not named:
+        raise ManifestError(
+            f"{path}: none of its {len(lines):,} lines ({lines[0][1]!r}, …) is an image that has "
+            f"captions; those are called like {next(iter(found))!r}. Write one name a line."
+        )
+    bad += [
+        BadItem(number, path.name, name, "listed, but there is no caption of such an image")
+        for number, name in lines
+        if name not in full
     ]
-    return _Parts(named[0], named[1])
+    return frozenset(named)
+
+
+def _part(name: str, train: frozenset[str] | None, test: frozenset[str] | None) -> Part | None:
+    if test is not None and name in test:
+        return "test"
+    if train is None:
+        return None if test is None else "train"
+    if name in train:
+        return "train"
+    return None if test is None else "validation"

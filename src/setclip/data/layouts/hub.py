@@ -63,7 +63,13 @@ def read(
     bad = read_bad_items(left_out)
     found = webdataset.read(copy)
     part = PARTS.get(split.partition("[")[0].casefold())
-    return Rows(Path(dataset), [replace(row, part=part) for row in found.rows], [*bad, *found.bad])
+    # The copy counts its items from 1 and lacks the bad ones: the n-th is the n-th row kept.
+    lost = {item.row for item in bad}
+    copied = max([*(row.number for row in found.rows), *(item.row for item in found.bad)])
+    kept = [number for number in range(1, copied + len(lost) + 1) if number not in lost]
+    usable = [replace(row, part=part, number=kept[row.number - 1]) for row in found.rows]
+    bad += [replace(item, row=kept[item.row - 1]) for item in found.bad]
+    return Rows(Path(dataset), usable, bad)
 
 
 def _state(path: Path) -> list[tuple[str, int, int]]:

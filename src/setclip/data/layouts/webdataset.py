@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from setclip.data.atomic import replacing
 from setclip.data.bad_items import BadItem
 from setclip.data.cache import default_directory
-from setclip.data.layouts.rows import Row, Rows, checked
+from setclip.data.layouts.rows import Row, Rows, checked, texts_of
 from setclip.data.tables import IMAGE_SUFFIXES, ManifestError
 from setclip.modalities.members import member_path
 from setclip.modalities.text import MAX_CHARS
@@ -31,6 +31,8 @@ _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _TEXTS = frozenset({"txt", "json", "cls"})
 # A caption of the longest kind in any encoding; a larger "text" member is something else.
 _MAX_TEXT_BYTES = 8 * MAX_CHARS
+# What else is a picture, and would leave its caption without one.
+_UNREAD_PICTURES = frozenset({".avif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".svg"})
 _SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -60,13 +62,12 @@ def read(path: str | Path, *, caption_key: str = "caption") -> Rows:
     """
     rows: list[Row] = []
     bad: list[BadItem] = []
-    for shard in shards(path):
-        for item in _index(shard):
-            number = len(rows) + len(bad) + 1
-            if item["reason"]:
-                bad.append(BadItem(number, "row", f"{shard}#{item['key']}", item["reason"]))
-            else:
-                rows.append(_row(shard, item, number, caption_key))
+    items = ((shard, item) for shard in shards(path) for item in _index(shard))
+    for number, (shard, item) in enumerate(items, start=1):
+        if item["reason"]:
+            bad.append(BadItem(number, "row", f"{shard}#{item['key']}", item["reason"]))
+        else:
+            rows.append(_row(shard, item, number, caption_key, bad))
     return checked(Rows(Path(path), rows, bad), "picture or text in its shards")
 
 
@@ -97,28 +98,37 @@ def shards(path: str | Path) -> list[Path]:
     return [shard.absolute() for shard in found]
 
 
-def _row(shard: Path, item: dict[str, Any], number: int, caption_key: str) -> Row:
+def _row(
+    shard: Path, item: dict[str, Any], number: int, caption_key: str, bad: list[BadItem]
+) -> Row:
     image = None
     if item["image"]:
         image = member_path(shard, offset=item["offset"], size=item["size"], name=item["image"])
-    return Row(number, image, _captions(item, caption_key), label=(item["cls"] or "").strip())
+    captions = _captions(item, number, f"{shard}#{item['key']}", caption_key, bad)
+    return Row(number, image, captions, label=(item["cls"] or "").strip())
 
 
-def _captions(item: dict[str, Any], caption_key: str) -> tuple[str, ...]:
+def _captions(
+    item: dict[str, Any], number: int, name: str, caption_key: str, bad: list[BadItem]
+) -> tuple[str, ...]:
+    """Captions of an item; what its .json has in their place is listed, and the picture stays."""
     if item["txt"] and item["txt"].strip():
         return (item["txt"].strip(),)
     try:
-        value = json.loads(item["json"] or "{}").get(caption_key)
-    except (json.JSONDecodeError, AttributeError, RecursionError):
+        content = json.loads(item["json"] or "{}")
+    except (json.JSONDecodeError, RecursionError) as error:
+        bad.append(BadItem(number, "json", name, f"not valid JSON ({error})"))
         return ()
-    values = value if isinstance(value, list) else [value]
-    return tuple(text.strip() for text in values if isinstance(text, str) and text.strip())
+    value = content.get(caption_key) if isinstance(content, dict) else None
+    if value is None:
+        return ()
+    return texts_of(value if isinstance(value, list) else [value], number, caption_key, bad)
 
 
 def _index(shard: Path) -> list[dict[str, Any]]:
     """Items of a shard, from the cache if it was read before and has not changed."""
     state = shard.stat()
-    version = f"1:{shard}:{state.st_size}:{state.st_mtime_ns}"
+    version = f"2:{shard}:{state.st_size}:{state.st_mtime_ns}"
     file = hashlib.sha256(version.encode()).hexdigest()[:32]
     path = default_directory() / "shards" / f"{file}.parquet"
     try:
@@ -137,12 +147,12 @@ def _read_shard(shard: Path) -> Iterator[dict[str, Any]]:
             for member in tar:
                 folder, slash, name = member.name.rpartition("/")
                 stem, dot, suffix = name.partition(".")
-                if not member.isreg() or not dot or not stem:
+                if member.isdir() or not dot or not stem:
                     continue
                 if item and item["key"] != folder + slash + stem:
                     yield from _complete(item)
                     item = {}
-                item = item or {"key": folder + slash + stem, "reason": ""}
+                item = item or {"key": folder + slash + stem, "reason": "", "others": []}
                 _add(item, tar, member, suffix.lower())
     except tarfile.ReadError as error:
         if not item:
@@ -156,7 +166,9 @@ def _read_shard(shard: Path) -> Iterator[dict[str, Any]]:
 
 
 def _add(item: dict[str, Any], tar: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> None:
-    if f".{suffix}" in IMAGE_SUFFIXES:
+    if not member.isreg():
+        item["others"].append(f".{suffix} (no file but a link or device)")
+    elif f".{suffix}" in IMAGE_SUFFIXES:
         if member.sparse is not None:
             item["reason"] = "a sparse member, which does not lie in one piece"
         item |= {"image": member.name, "offset": member.offset_data, "size": member.size}
@@ -170,9 +182,18 @@ def _add(item: dict[str, Any], tar: tarfile.TarFile, member: tarfile.TarInfo, su
             item[suffix] = file.read().decode("utf-8-sig")
         except UnicodeDecodeError as error:
             item["reason"] = f"its .{suffix} is not UTF-8 ({error})"
+    else:
+        item["others"].append(f".{suffix}")
 
 
 def _complete(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The item, if it is one: all of its members may have been of other kinds."""
-    if any(item.get(name) for name in ("image", "txt", "json", "reason")):
-        yield {name: item.get(name) for name in _SCHEMA.names}
+    """The item, and the reason if nothing of it can be used."""
+    if not item:
+        return
+    if not any(item.get(name) for name in ("image", "txt", "json", "reason")):
+        kinds = ", ".join(item["others"]) or "empty files"
+        item["reason"] = f"no picture and no text that can be read, but {kinds}"
+    unread = [kind for kind in item["others"] if kind in _UNREAD_PICTURES]
+    if unread and not item.get("image"):
+        item["reason"] = f"its picture is {unread[0]}: convert it to .jpg, .png or .webp"
+    yield {name: item.get(name) for name in _SCHEMA.names}
