@@ -56,6 +56,15 @@ def test_too_few_pairs_or_one_item_again_and_again_expect_nothing():
     assert expect(make_pools(np.repeat(x[:1], 30, axis=0), y[:30])) is None
 
 
+def test_what_is_too_near_is_the_users_to_say():
+    """One spot of a sphere: each is a near-duplicate of all others, unless it is said not to be."""
+    x, y = planted(60)
+    near = (x / 30 + 5).astype(np.float32)
+    told = setclip.diagnose(near, y, near_duplicate=0.99999)
+    assert told.expectation is not None
+    assert setclip.diagnose(near, y).expectation is None
+
+
 def test_shares_that_hold_nothing_to_fit_are_left_out():
     x, y = planted(80)
     two = np.eye(2, dtype=np.float32)[np.arange(40) % 2]

@@ -12,7 +12,7 @@ from scipy.stats import betabinom
 from sklearn.model_selection import GroupKFold
 
 from setclip.data.pools import FloatArray, IntArray, Pools
-from setclip.data.splits import near_duplicate_groups
+from setclip.data.splits import NEAR_DUPLICATE, near_duplicate_groups
 from setclip.evaluation import ranks
 from setclip.linear.cca import cca
 from setclip.linear.cross_covariance import from_pairs
@@ -65,6 +65,7 @@ def expect(
     gallery: int = 1000,
     more: int = 100,
     slope: tuple[float, float] = SLOPE,
+    near_duplicate: float = NEAR_DUPLICATE,
     seed: int = 0,
 ) -> Expectation | None:
     """What ridge CCA should reach, by fits on nested parts of the pairs.
@@ -81,6 +82,7 @@ def expect(
         more: Pairs more, to say what they would add.
         slope: Of the logit of R@10 over the natural logarithm of the number of pairs, expected
             beforehand, and its standard deviation: few pairs show little of it.
+        near_duplicate: Cosine above which two pairs are never learnt from and asked about.
         seed: Of folds and draws.
 
     Returns:
@@ -92,7 +94,7 @@ def expect(
     rng = np.random.default_rng(seed)
     kept = np.sort(rng.permutation(pools.n_pairs)[:MOST_PAIRS])
     x, y = pools.x_pairs[kept], pools.y_pairs[kept]
-    groups = near_duplicate_groups(x, y)
+    groups = near_duplicate_groups(x, y, threshold=near_duplicate)
     folds = min(FOLDS, len(np.unique(groups)))
     if folds < 2:
         return None

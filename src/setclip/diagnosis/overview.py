@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from setclip.data.pools import FloatArray, Pools, make_pools, matrix
+from setclip.data.splits import NEAR_DUPLICATE
 from setclip.diagnosis.expectation import FEWEST_PAIRS, SLOPE, Expectation, expect
 from setclip.diagnosis.measured import NEAR, measured_curves, nearest_curve
 from setclip.evaluation.alignability import FEWEST_PAIRS as FEWEST_FOR_GEOMETRY
@@ -78,6 +79,7 @@ def diagnose(
     x_held_out: npt.ArrayLike | None = None,
     y_held_out: npt.ArrayLike | None = None,
     deep: bool = False,
+    near_duplicate: float = NEAR_DUPLICATE,
     seed: int = 0,
 ) -> Diagnosis:
     """Say what to expect of an alignment before training anything.
@@ -94,6 +96,8 @@ def diagnose(
             pairs, and nothing else. Shape [t, d_x].
         y_held_out: Row-aligned. Shape [t, d_y].
         deep: Also fit a map without any pair and say whether it can be believed. Minutes.
+        near_duplicate: Cosine above which two pairs count as one item, which is never both learnt
+            from and asked about; above 1 if all are distinct however near.
         seed: Of folds and samples.
 
     Raises:
@@ -108,7 +112,7 @@ def diagnose(
     if pools.n_pairs < FEWEST_FOR_GEOMETRY and held_out is not None:
         shown = held_out
     shared = alignability(*with_directions(*shown), seed=seed)
-    return diagnose_pools(pools, shared, deep=deep, seed=seed)
+    return diagnose_pools(pools, shared, deep=deep, near_duplicate=near_duplicate, seed=seed)
 
 
 def _held_out(
@@ -138,7 +142,12 @@ def _held_out(
 
 
 def diagnose_pools(
-    pools: Pools, shared: Alignability, *, deep: bool = False, seed: int = 0
+    pools: Pools,
+    shared: Alignability,
+    *,
+    deep: bool = False,
+    near_duplicate: float = NEAR_DUPLICATE,
+    seed: int = 0,
 ) -> Diagnosis:
     """:func:`diagnose` of pools whose shared geometry was measured already."""
     curve = None if shared.shared is None else nearest_curve(shared.shared)
@@ -149,7 +158,14 @@ def diagnose_pools(
         shared,
         shift(pools.x_pairs, pools.x_pool, seed=seed),
         shift(pools.y_pairs, pools.y_pool, seed=seed),
-        expect(pools, gallery=GALLERY, more=MORE, slope=slope, seed=seed),
+        expect(
+            pools,
+            gallery=GALLERY,
+            more=MORE,
+            slope=slope,
+            near_duplicate=near_duplicate,
+            seed=seed,
+        ),
         _blind(pools, seed) if deep else None,
     )
 

@@ -27,7 +27,7 @@ from setclip.data.feature_files import FeatureFiles, read_feature_files
 from setclip.data.held_out import held_out_about
 from setclip.data.manifest import Manifest
 from setclip.data.pools import NO_SET, FloatArray, IntArray, Pools, make_pools
-from setclip.data.splits import PoolRows, draw_rows_of_pools
+from setclip.data.splits import NEAR_DUPLICATE, PoolRows, draw_rows_of_pools
 from setclip.data.tables import ManifestError
 from setclip.diagnosis import Diagnosis, diagnose_pools
 from setclip.encoders import open_encoder
@@ -95,7 +95,7 @@ def _check_arrays(config: RunConfig, data: ArraysData, *, deep: bool) -> CheckRe
         supervision,
         shared,
         advise(supervision),
-        diagnosis=_diagnosis(pools, shared, deep, config.seed),
+        diagnosis=_diagnosis(pools, shared, data.near_duplicate, deep, config.seed),
     )
 
 
@@ -198,7 +198,7 @@ def _measure(
     test = test[rows]
     x_pool, y_pool = (pool[np.isfinite(pool).all(axis=1)] for pool in (x_pool, y_pool))
     pools = make_pools(x[~test], y[~test], x_pool=x_pool, y_pool=y_pool)
-    diagnosis = _diagnosis(pools, shared, deep, config.seed)
+    diagnosis = _diagnosis(pools, shared, threshold, deep, config.seed)
     if manifest.test is None:
         return shared, diagnosis, findings + grouping_findings(x, y, threshold=threshold)
     for side, values in ((manifest.columns.x, x), (manifest.columns.y, y)):
@@ -232,7 +232,8 @@ def _check_bundled(
                 known = np.random.default_rng(config.seed).permutation(len(dataset))[:ENCODED_PAIRS]
             shared, unmeasured = _alignability(x[known], y[known])
             findings += unmeasured
-            diagnosis = _diagnosis(rows.pools(x, y), shared, deep, config.seed)
+            near = np.inf if dataset.distinct else NEAR_DUPLICATE
+            diagnosis = _diagnosis(rows.pools(x, y), shared, near, deep, config.seed)
     return CheckResult(
         data.name,
         by_severity(findings),
@@ -257,13 +258,13 @@ def _bundled_rows(data: BundledData, dataset: Dataset, train: int, seed: int) ->
 
 
 def _diagnosis(
-    pools: Pools, shared: Alignability | None, deep: bool, seed: int
+    pools: Pools, shared: Alignability | None, threshold: float, deep: bool, seed: int
 ) -> Diagnosis | None:
     if shared is None:
         return None
     deep = deep and min(len(pools.x_pool), len(pools.y_pool)) >= LEAST_POOL
     try:
-        return diagnose_pools(pools, shared, deep=deep, seed=seed)
+        return diagnose_pools(pools, shared, deep=deep, near_duplicate=threshold, seed=seed)
     except ValueError:  # a side without variance, which the findings name
         return None
 
