@@ -244,6 +244,14 @@ def test_the_check_reads_layouts_too(tmp_path):
     assert checked.ok
     assert (checked.supervision.pairs, checked.supervision.x_pool) == (4, 8)
     assert checked.source == "a"
+    again = {**collection(tmp_path, "b"), "measure": False}  # the same pictures once more
+    both = check(written(tmp_path, {"sets": [data["sets"][0], again], "pairs": 4}))
+    assert both.ok
+    swapped = {**collection(tmp_path, "c", train=2, test=16), "learn": "nothing"}
+    leaks = check(written(tmp_path, {"sets": [data["sets"][0], swapped], "pairs": 4})).findings
+    (remedy,) = {f.remedy for f in leaks if "test images are also in train" in f.message}
+    assert "measure: false" in remedy
+    assert not any("merge_captions" in f.remedy for f in leaks)
     broken = check(written(tmp_path, {"sets": [{**ONE, "images": "a/images"}]}))
     assert not broken.ok
     assert "there is no such file" in broken.findings[0].message

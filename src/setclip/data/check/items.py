@@ -106,7 +106,9 @@ def _odd_texts(manifest: Manifest) -> list[Finding]:
                     "warning",
                     f"{field}: {len(empty):,} texts are a placeholder such as {word!r} "
                     f"({_rows(manifest, empty)}).",
-                    "Leave these cells empty, or they are learnt as captions.",
+                    "Take them out, or they are learnt as captions."
+                    if manifest.origins
+                    else "Leave these cells empty, or they are learnt as captions.",
                 )
             )
         long = [i for i, t in enumerate(texts) if t.count("\n") >= MANY_LINES]
@@ -181,7 +183,7 @@ def _how_repeats_score(manifest: Manifest, modality: Modality) -> str:
     if manifest.test is None:
         return "A split that setclip draws keeps them on one side, and its test holds one of them."
     own = "In the test only the partner in an item's own row counts as right."
-    if modality == "image":
+    if modality == "image" and not manifest.origins:
         own += " data.merge_captions makes one item of a picture, and each of its captions right."
     return own
 
@@ -213,7 +215,11 @@ def _leaks(manifest: Manifest, contents: Contents) -> list[Finding]:
                     "error" if modality == "image" else "warning",
                     f"{field}: {len(leaks):,} test {modality}s are also in train "
                     f"({_rows(manifest, leaks)}).",
-                    "Move them to train, or drop the split column and let setclip split by group.",
+                    "Where two sets hold the same pictures, let one of them give nothing (learn: "
+                    "nothing) or not be measured (measure: false)."
+                    if manifest.origins
+                    else "Move them to train, or drop the split column and let setclip split by "
+                    "group.",
                 )
             )
     lonely = [
