@@ -52,6 +52,14 @@ def test_a_text_that_is_too_long_is_cut() -> None:
     assert collated["attention_mask"].shape == (1, TOKENS)
 
 
+def test_texts_that_fill_what_is_kept_are_counted() -> None:
+    kept = KeptPrefix(freeze(minilm.backbone(), 6), 6)
+    texts = ["owl " * 200, "owl " * (TOKENS - 3), "owl " * (TOKENS - 2), ""]
+    assert kept.layout.full_texts(kept.encode(texts[:3])) == 2
+    pictures = KeptPrefix(freeze(tiny.pictures(), 1), 1)
+    assert pictures.layout.full_texts(pictures.encode(X)) == 0
+
+
 def test_a_variant_is_one_view_of_an_item_and_always_the_same() -> None:
     backbone = freeze(tiny.texts(), 1)
 

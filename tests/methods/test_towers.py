@@ -198,6 +198,16 @@ def test_one_caption_of_several_is_drawn_and_all_count_when_encoding() -> None:
         np.testing.assert_allclose(both, mean, atol=1e-6)
 
 
+def test_texts_that_were_cut_to_be_kept_are_told_of() -> None:
+    given = drawn(y=[text if i % 2 else "owl " * 100 for i, text in enumerate(Y)])
+    for keep, told in ((True, 1), (False, 0)):
+        journal = Journal()
+        options = {**SHORT, "steps": 0, "start": "random", "y": {"kind": "minilm-l6"}}
+        Towers(**options, keep_prefix=keep).fit(given, journal=journal)
+        cut = [line for line in journal.warnings if line.startswith("texts were cut: ")]
+        assert len(cut) == told
+
+
 @pytest.mark.parametrize("keep", [True, False])
 def test_items_that_cannot_be_read_are_left_out_and_listed_by_their_row(keep: bool) -> None:
     broken = [b"no picture" if i in (3, 70, 71) else item for i, item in enumerate(X)]

@@ -42,6 +42,15 @@ class Layout:
         """Length of a row."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
+    def full_texts(self, rows: FloatArray) -> int:
+        """How many flat rows are of texts that fill all the tokens kept, and may have been cut."""
+        if MASK not in self.shapes:
+            return 0
+        names = list(self.shapes)
+        at = sum(math.prod(self.shapes[name]) for name in names[: names.index(MASK)])
+        kept = math.prod(self.shapes[MASK])
+        return int((rows[:, at : at + kept] > 0).all(axis=1).sum())
+
     def flat(self, made: Collated) -> FloatArray:
         """Tensors with one row an item as flat rows; texts are padded or cut. Shape [n, dim]."""
         parts = []

@@ -17,7 +17,7 @@ from setclip.encoders import open_backbone
 from setclip.encoders.adapt import freeze
 from setclip.encoders.backbone import Backbone, Collated, on_device
 from setclip.encoders.choices import parsed
-from setclip.encoders.kept import KeptPrefix
+from setclip.encoders.kept import TOKENS, KeptPrefix
 from setclip.encoders.options import EncoderOptions
 from setclip.modalities import BadItemError
 from setclip.modalities.views import image_view, text_view
@@ -53,6 +53,7 @@ class Side:
         collate: Prepared items to what `network` takes.
         pairs: The items of the pairs.
         pool: The items of the pool.
+        warning: What is lost by keeping the beginning; empty if nothing is.
     """
 
     backbone: Backbone
@@ -61,6 +62,7 @@ class Side:
     collate: Callable[[Sequence[Any]], Collated]
     pairs: RawSource | KeptSource
     pool: RawSource | KeptSource
+    warning: str = ""
 
 
 def open_side(
@@ -113,8 +115,14 @@ def _kept(o: Towers, side: Side, partly: Backbone, first: int) -> Side:
     variants = [features for features, _ in found]
     bad = {item.row: item for _, items in found for item in items}
     n = len(side.pairs)
+    full = encoders[0].layout.full_texts(variants[0])
     return replace(
         side,
+        warning=f"{full:,} of {len(flat):,} texts fill the {TOKENS} tokens that keep_prefix keeps: "
+        "what they say beyond is not trained on, though the finished model reads it. "
+        "`keep_prefix: false` trains on whole texts."
+        if full
+        else "",
         network=encoders[0].suffix,
         collate=encoders[0].layout.collate,
         pairs=KeptSource(variants, rows[:n], bad),

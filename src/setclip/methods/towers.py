@@ -223,6 +223,9 @@ def fit_towers(
         named: The method that the model's card names.
     """
     data = TowerData.of(o, pools)
+    for side in (data.x, data.y):
+        if side.warning:
+            journal.warn("texts were cut", side.warning)
     held = _held_out(o, data.pools, seed)
     learning = data.without_pairs(held)
     heads = _heads(o, learning.pools, seed, journal)
