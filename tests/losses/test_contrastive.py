@@ -161,3 +161,11 @@ def test_bad_input_is_named() -> None:
         clip_loss(x, y, positives=DUPLICATES.long())
     with pytest.raises(ValueError, match=r"shape \[3, 3\]; give a bool matrix of shape \[4, 4\]"):
         siglip_loss(x, y, scale=1.0, bias=0.0, positives=DUPLICATES[:3, :3])
+
+
+@pytest.mark.parametrize("name", ["extra_x", "extra_y"])
+def test_further_rows_may_be_of_another_precision(name: str) -> None:
+    x, y, extra = (unit_rows(seed, 4) for seed in range(3))
+    expected = clip_loss(x, y, temperature=0.3, **{name: extra})
+    mixed = clip_loss(x.float(), y.float(), temperature=0.3, **{name: extra})
+    torch.testing.assert_close(mixed, expected, rtol=1e-6, atol=0)

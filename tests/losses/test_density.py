@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -383,16 +384,29 @@ def test_a_set_without_variance_is_named_by_its_id() -> None:
     assert sdd(x, cloud(1, 4), x_sets=sets, y_sets=sets).isfinite()
 
 
-def test_adaptive_gradients_do_not_depend_on_how_threads_take_turns() -> None:
+def test_a_batch_that_collapsed_is_named_whatever_the_memory_holds() -> None:
+    x = cloud(0, 1).expand(6, -1)
+    with pytest.raises(ValueError, match="x has total variance"):
+        sdd(x, cloud(1, 6), memory_x=cloud(2, 8), memory_y=cloud(3, 8))
+
+
+@pytest.mark.parametrize("form", ["adaptive", "sets", "statistics of sets"])
+def test_gradients_do_not_depend_on_how_threads_take_turns(form: str) -> None:
     torch.manual_seed(0)
     x, y = torch.randn(512, 128), torch.randn(512, 128)
+    ids = torch.arange(512) // 8
+    options: dict[str, Any] = {
+        "adaptive": {"adaptive": 10},
+        "sets": {"x_sets": ids, "y_sets": ids},
+        "statistics of sets": {"x_sets": ids, "y_sets": ids, "statistics": "set"},
+    }[form]
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         found = []
         for _ in range(4):
             z = x.clone().requires_grad_()
-            sdd(z, y, adaptive=10).backward()
+            sdd(z, y, **options).backward()
             assert z.grad is not None
             found.append(z.grad)
     finally:

@@ -114,6 +114,15 @@ def test_only_the_last_blocks_change() -> None:
     assert changed == {"network.layers.2.1.weight", "network.layers.2.1.bias"}
 
 
+def test_unpaired_rows_are_negatives_also_where_clip_is_the_only_loss() -> None:
+    alone = {f"weight_{name}": 0.0 for name in ("sdd", "mmd", "ssl", "match")}
+    found = [
+        weights(Towers(**{**SHORT, **alone, "start": "random"}, extra_negatives=wanted).fit(data))
+        for wanted, data in ((True, drawn()), (False, drawn()))
+    ]
+    assert any(not torch.equal(found[0][name], tensor) for name, tensor in found[1].items())
+
+
 def test_a_kept_beginning_changes_nothing_without_views() -> None:
     # Kernel axes of a hundred rows magnify what the two ways round differently.
     plain = {**SHORT, "augment": False, "weight_ssl": 0.0, "sharpness": 0.0}

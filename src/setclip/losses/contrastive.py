@@ -63,6 +63,11 @@ def clip_loss(
         x, extra_x = two_sets(x, extra_x, names=("x", "extra_x"), rows=(1, 1))
     if extra_y is not None:
         y, extra_y = two_sets(y, extra_y, names=("y", "extra_y"), rows=(1, 1))
+    # Further rows of one side may have brought a higher precision.
+    dtype = torch.promote_types(x.dtype, y.dtype)
+    x, y = x.to(dtype), y.to(dtype)
+    extra_x = None if extra_x is None else extra_x.to(dtype)
+    extra_y = None if extra_y is None else extra_y.to(dtype)
     if positives is not None:
         _mask(positives, x)
     columns = len(x) + max(0 if extra is None else len(extra) for extra in (extra_x, extra_y))

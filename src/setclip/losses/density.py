@@ -153,6 +153,9 @@ def sdd(
         if statistics == "set":
             return torch.cat([_losses_by_set(x, y, some, form) for some in sets]).mean()
     if sets is None:
+        for z, memory, name in ((x, memory_x, "x"), (y, memory_y, "y")):
+            if memory is not None:  # which has a variance of its own
+                varied(z.var(dim=0).sum(), z, name)
         x_all, y_all = _remembered(x, memory_x, "memory_x"), _remembered(y, memory_y, "memory_y")
         divergence = _divergence_with_memory(x, y, x_all, y_all, form)
     else:
@@ -285,8 +288,8 @@ def _divergences_by_set(
     x: Tensor, y: Tensor, sets: MatchedSets, x_scales: Tensor, y_scales: Tensor, form: _Form
 ) -> Tensor:
     """D(X → Y) + D(Y → X) inside each set, the scales given for all rows. Shape [s]."""
-    x, y = x[sets.x.rows], y[sets.y.rows]
-    x_scales, y_scales = x_scales[sets.x.rows], y_scales[sets.y.rows]
+    x, y = sets.x.of(x), sets.y.of(y)
+    x_scales, y_scales = sets.x.of(x_scales), sets.y.of(y_scales)
     if len(sets) == 1:  # nothing is padded
         return _divergence(x[0], y[0], x_scales[0], y_scales[0], form)[None]
     return _padded_divergence(x, y, x_scales, y_scales, sets, form)
@@ -294,7 +297,7 @@ def _divergences_by_set(
 
 def _losses_by_set(x: Tensor, y: Tensor, sets: MatchedSets, form: _Form) -> Tensor:
     """SDD inside each set, with the statistics of the set. Shape [s]."""
-    x, y = x[sets.x.rows], y[sets.y.rows]
+    x, y = sets.x.of(x), sets.y.of(y)
     if len(sets) == 1:
         name = f"set {int(sets.ids[0])}"
         x_scales, y_scales = (_scales(z[0], name, form.in_set_of(z.shape[1])) for z in (x, y))

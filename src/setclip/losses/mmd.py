@@ -215,7 +215,7 @@ def _inside_sets(
     x: Tensor, y: Tensor, sets: MatchedSets, rates: Tensor | None, unbiased: bool, block: int
 ) -> Tensor:
     """MMD² inside each set of a padded batch. Shape [s]."""
-    x, y = x[sets.x.rows], y[sets.y.rows]
+    x, y = sets.x.of(x), sets.y.of(y)
     if len(sets) == 1:
         return _whole(x[0], y[0], rates, unbiased, block)[None]
     if rates is None:

@@ -32,6 +32,13 @@ class Side:
         """Rows of each set. Shape [s]."""
         return self.real.sum(dim=1)
 
+    def of(self, z: Tensor) -> Tensor:
+        """The rows of `z` [n, …] by set. Shape [s, l, …].
+
+        The gradient of ``z[rows]`` would add up in no fixed order where threads share the work.
+        """
+        return z.index_select(0, self.rows.flatten()).reshape(*self.rows.shape, *z.shape[1:])
+
 
 @dataclass(frozen=True)
 class MatchedSets:

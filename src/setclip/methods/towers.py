@@ -305,7 +305,8 @@ def _heads(o: Towers, pools: Pools, seed: int, journal: Journal) -> tuple[Tower,
 
 
 def _batches(o: Towers, data: TowerData, seed: int) -> Callable[[int, int], Iterable[Batch]]:
-    needs_pools = any((o.weight_sdd, o.weight_mmd, o.weight_match, o.weight_ssl))
+    negatives = o.weight_clip and o.extra_negatives
+    needs_pools = any((o.weight_sdd, o.weight_mmd, o.weight_match, o.weight_ssl, negatives))
     composition = Composition(
         o.batch_pairs,
         o.batch if needs_pools else 0,
