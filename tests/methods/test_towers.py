@@ -114,6 +114,14 @@ def test_only_the_last_blocks_change() -> None:
     assert changed == {"network.layers.2.1.weight", "network.layers.2.1.bias"}
 
 
+@pytest.mark.parametrize("start", ["cca", "procrustes"])
+def test_pools_are_not_compared_along_the_one_direction_of_two_pairs(start: str) -> None:
+    with pytest.raises(ValueError, match="on 2 pairs gives every item one of two embeddings"):
+        Towers(**{**SHORT, "start": start}).fit(drawn(pairs=2))
+    Towers(**{**SHORT, "start": start}).fit(drawn(pairs=2).without_pools())
+    Towers(**{**SHORT, "start": start}).fit(drawn(pairs=2, condition="sets"))
+
+
 def test_unpaired_rows_are_negatives_also_where_clip_is_the_only_loss() -> None:
     alone = {f"weight_{name}": 0.0 for name in ("sdd", "mmd", "ssl", "match")}
     found = [

@@ -24,7 +24,9 @@ class SetSampler:
 
     Args:
         pools: Pools with set ids; only sets with items on both sides are drawn.
-        batch: Rows wanted on the larger side. A set larger than the batch comes alone and whole.
+        batch: Rows wanted on the larger side. A set larger than the batch comes alone and whole. A
+            set that no longer fits ends the batch, so that sets far larger than the others are
+            drawn a little less often.
     """
 
     def __init__(self, pools: Pools, batch: int) -> None:

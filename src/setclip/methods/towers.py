@@ -294,6 +294,8 @@ def _heads(o: Towers, pools: Pools, seed: int, journal: Journal) -> tuple[Tower,
     if o.start != "random":
         from setclip.methods import make_method
 
+        _require_directions(o, pools)
+
         journal.note(f"The heads start from {o.start} on the features of the frozen encoders.")
         kernel = {"sharpness": o.sharpness} if o.start in ("auto", "cca") else {}
         start = make_method(o.start, **kernel).fit(pools, seed=seed, journal=journal)
@@ -302,6 +304,17 @@ def _heads(o: Towers, pools: Pools, seed: int, journal: Journal) -> tuple[Tower,
         torch.manual_seed(seed)
         x, y = (Tower(HeadSpec(o.head, d, o.dim, o.dropout)) for d in (pools.x_dim, pools.y_dim))
     return x, y
+
+
+def _require_directions(o: Towers, pools: Pools) -> None:
+    """Two pairs show one direction, in which every item is +1 or -1: no pools to compare."""
+    compared = (o.weight_sdd or o.weight_mmd) and min(len(pools.x_pool), len(pools.y_pool))
+    if o.start != "auto" and compared and pools.n_pairs < 3 and len(pools.shared_sets) < 2:
+        raise ValueError(
+            f"`start: {o.start}` on {pools.n_pairs} pairs gives every item one of two embeddings, "
+            "and pools of these cannot be compared: give at least 3 pairs or 2 sets, or use "
+            "`start: auto`."
+        )
 
 
 def _batches(o: Towers, data: TowerData, seed: int) -> Callable[[int, int], Iterable[Batch]]:
