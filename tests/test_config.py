@@ -255,7 +255,7 @@ def test_each_mistake_is_told_with_line_field_value_and_what_is_allowed(
             "override 'compare.0=cca', compare: {0: 'cca'}: input should be a valid list",
         ),
         ("seed=-1", "override 'seed=-1', seed: -1: input should be greater than or equal to 0"),
-        ("seed=4294967296", "seed: 4294967296: input should be less than 4294967296"),
+        ("seed=4294967296", "seed: 4294967296: input should be less than or equal to 4294967295"),
         (
             "method.penality=1",
             "override 'method.penality=1', method.penality: there is no such field. "

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
@@ -14,10 +13,8 @@ from setclip.data.pools import make_pools
 from setclip.data.set_ids import SetIds, number_sets
 from setclip.methods import METHODS, AnyMethod, Method
 from setclip.model import AlignedModel
+from setclip.seeds import as_seed
 from setclip.training.journal import Journal
-
-# numpy's legacy generators, which scikit-learn draws from, take no larger one.
-LARGEST_SEED = 2**32 - 1
 
 
 def align(
@@ -96,14 +93,13 @@ def align(
         1.0
     """
     chosen = configured(method, options)
-    if not isinstance(seed, int | np.integer) or not 0 <= seed <= LARGEST_SEED:
-        raise ValueError(f"seed is {seed!r}: give a whole number from 0 to {LARGEST_SEED}.")
+    seed = as_seed(seed)
     x_ids, y_ids = number_sets(x_sets, y_sets)
     pools = make_pools(x_pairs, y_pairs, x_pool=x_pool, y_pool=y_pool, x_sets=x_ids, y_sets=y_ids)
     folder = None if directory is None else Path(directory)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    return chosen.fit(pools, seed=int(seed), journal=Journal(directory=folder, progress=progress))
+    return chosen.fit(pools, seed=seed, journal=Journal(directory=folder, progress=progress))
 
 
 def load(path: str | Path, *, trust: bool = False) -> AlignedModel:

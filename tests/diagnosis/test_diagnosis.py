@@ -232,3 +232,10 @@ def test_pools_are_weighed_by_the_nearest_suite(monkeypatch, pairs, said):
     monkeypatch.setattr(measured, "measured_curves", lambda: (curve,))
     sentence = _on_more(Diagnosis(pairs, (9, 9), shared, None, None, None))
     assert said in sentence
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 0.5])
+def test_a_seed_that_is_none_is_refused_by_name(seed):
+    x, y = planted(40)
+    with pytest.raises(ValueError, match=f"seed is {seed}: give a whole number from 0"):
+        setclip.diagnose(x, y, seed=seed)

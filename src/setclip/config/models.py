@@ -25,6 +25,7 @@ from setclip.encoders.choices import DEFAULTS, AnyOptions
 from setclip.encoders.options import EncoderOptions
 from setclip.evaluation.zeroshot import TEMPLATES
 from setclip.methods import AnyMethod
+from setclip.seeds import LARGEST_SEED
 
 NO_PICTURES = ("glosses", "proteins", "proteins-typed", "protein-chains", "protein-chains-150")
 """Bundled data whose x are no pictures."""
@@ -260,7 +261,7 @@ class RunConfig(Section):
     """Methods to fit and show next to it."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """How the fitted model is measured."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
     """Of splits, starts and batches."""
     output: Path = Path("runs/run")
     """Folder of the run; in a config file by default runs/<name of the file>."""

@@ -16,6 +16,7 @@ from setclip.evaluation.alignability import FEWEST_PAIRS as FEWEST_FOR_GEOMETRY
 from setclip.evaluation.alignability import SOME, Alignability, alignability, with_directions
 from setclip.linear.transport_procrustes import AGREED, UNRELATED
 from setclip.methods.blind import blind_map
+from setclip.seeds import as_seed
 
 GALLERY, MORE = 1000, 100
 SHIFT_AXES, SHIFT_ROWS = 20, 1000
@@ -101,11 +102,13 @@ def diagnose(
         seed: Of folds and samples.
 
     Raises:
-        ValueError: Arrays that do not fit together, or `deep` with fewer than four rows in a pool.
+        ValueError: Arrays that do not fit together, `deep` with fewer than four rows in a pool, or
+            a seed that is none.
 
     Example:
         >>> print(setclip.diagnose(x_pairs, y_pairs, x_pool=x, y_pool=y))
     """
+    seed = as_seed(seed)
     pools = make_pools(x_pairs, y_pairs, x_pool=x_pool, y_pool=y_pool)
     held_out = _held_out(pools, x_held_out, y_held_out)
     shown = pools.x_pairs, pools.y_pairs

@@ -95,7 +95,7 @@ class SetCLIP(SetLosses):
     batch_pairs: PositiveInt = 128
     """Pairs a step."""
     batch: PositiveInt = 256
-    """Rows of either side a step, pairs included; sets are kept whole, and come beside the pairs."""
+    """Rows of either side a step, pairs included; sets come whole and beside the pairs."""
     steps: NonNegativeInt = 200
     """Longest training."""
     lr: PositiveFloat = 1e-2
