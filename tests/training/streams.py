@@ -23,7 +23,14 @@ class Numbers:
     def __len__(self) -> int:
         return len(self.array)
 
-    def read(self, row: int, rng: np.random.Generator, *, view: bool) -> np.ndarray:
+    def read(
+        self,
+        row: int,
+        rng: np.random.Generator,
+        *,
+        view: bool,
+        unlike: np.random.Generator | None = None,
+    ) -> np.ndarray:
         if row in self.broken:
             raise BadItemError(f"item {row}", "it is broken")
         found = self.array[row]

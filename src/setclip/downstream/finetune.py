@@ -191,7 +191,14 @@ class _Labels:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, row: int, rng: np.random.Generator, *, view: bool) -> Tensor:
+    def read(
+        self,
+        row: int,
+        rng: np.random.Generator,
+        *,
+        view: bool,
+        unlike: np.random.Generator | None = None,
+    ) -> Tensor:
         """Of one chain. Shape [classes]."""
         return torch.from_numpy(self.labels[row])
 

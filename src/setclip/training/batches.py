@@ -35,8 +35,22 @@ class Source(Protocol):
         """Number of items."""
         ...
 
-    def read(self, row: int, rng: np.random.Generator, *, view: bool) -> Any:
+    def read(
+        self,
+        row: int,
+        rng: np.random.Generator,
+        *,
+        view: bool,
+        unlike: np.random.Generator | None = None,
+    ) -> Any:
         """One prepared item; a random view of it if `view`.
+
+        Args:
+            row: Which item.
+            rng: Draws the caption of several, and the view.
+            view: Whether a view is wanted.
+            unlike: As the view was drawn with that this one has to differ from, where views are
+                drawn from few.
 
         Raises:
             BadItemError: The item cannot be used.
@@ -260,15 +274,20 @@ class Steps(Dataset[Batch]):
     ) -> dict[int, Any]:
         """Prepared items by row, the unreadable left out and listed."""
         found = {}
-        together = self.composition.pairs_together
         for row in rows:
-            draw = "x pairs" if together and stream == "y pairs" else stream
-            rng = np.random.default_rng([self.seed, VIEWS, step, _STREAMS.index(draw), row])
+            rng = self._of_first_view(_STREAMS.index(stream), row, step)
             try:
                 found[row] = source.read(int(row), rng, view=self.composition.augment)
             except BadItemError as error:
                 bad.append(BadItem(int(row), stream, error.item, error.reason))
         return found
+
+    def _of_first_view(self, stream: int, row: int, step: int) -> np.random.Generator:
+        """Draws caption and view of a row of a stream, of both rows of a pair that go together."""
+        x_pairs, y_pairs = 0, 1
+        if self.composition.pairs_together and stream == y_pairs:
+            stream = x_pairs
+        return np.random.default_rng([self.seed, VIEWS, step, stream, row])
 
     def _again(
         self,
@@ -291,8 +310,10 @@ class Steps(Dataset[Batch]):
         for place, (stream, source, row) in enumerate(own):
             if (stream, row) in chosen:
                 again = np.random.default_rng([self.seed, VIEWS, step, stream, row, 1])
+                augmented = self.composition.augment
+                first = self._of_first_view(stream, row, step) if augmented else None
                 try:
-                    views.append(source.read(int(row), again, view=True))
+                    views.append(source.read(int(row), again, view=True, unlike=first))
                     seen.append(place)
                 except BadItemError as error:
                     bad.append(BadItem(int(row), _STREAMS[stream], error.item, error.reason))

@@ -36,7 +36,14 @@ class RawSource:
         """Some of the items, in that order."""
         return replace(self, items=[self.items[row] for row in rows])
 
-    def read(self, row: int, rng: np.random.Generator, *, view: bool) -> Any:
+    def read(
+        self,
+        row: int,
+        rng: np.random.Generator,
+        *,
+        view: bool,
+        unlike: np.random.Generator | None = None,
+    ) -> Any:
         """One prepared item; a random view of it if `view`.
 
         Raises:
@@ -71,18 +78,32 @@ class KeptSource:
         """Some of the items, in that order."""
         return replace(self, rows=[self.rows[row] for row in rows])
 
-    def read(self, row: int, rng: np.random.Generator, *, view: bool) -> FloatArray:
+    def read(
+        self,
+        row: int,
+        rng: np.random.Generator,
+        *,
+        view: bool,
+        unlike: np.random.Generator | None = None,
+    ) -> FloatArray:
         """The rows of one item's tensors, flat. Shape [dim].
+
+        Where a single view is kept, the one unlike it is the item itself.
 
         Raises:
             BadItemError: The item could not be read.
         """
-        variant = self.variants[0]
-        if view and len(self.variants) > 1:
-            variant = self.variants[int(rng.integers(1, len(self.variants)))]
+        views = list(range(1, len(self.variants))) if view else []
+        if unlike is not None and views:
+            views.remove(_one_of(views, unlike))
+        variant = self.variants[_one_of(views, rng) if views else 0]
         own = self.rows[row]
         drawn = int(own[int(rng.integers(len(own)))])
         if drawn in self.bad:
             raise BadItemError(self.bad[drawn].value, self.bad[drawn].reason)
         found: FloatArray = variant[drawn]
         return found
+
+
+def _one_of(numbers: Sequence[int], rng: np.random.Generator) -> int:
+    return numbers[int(rng.integers(len(numbers)))]
