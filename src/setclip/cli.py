@@ -340,16 +340,18 @@ def data_build(
 
 def _print_results(results: Sequence[Result], *, fitted: bool = True) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     if not any(result.recall for result in results):
-        out.print("Fewer than two pairs are held out: the model is fitted and not measured.")
+        out.print("The gallery has fewer than two items: the model is fitted and not measured.")
         return
     ks = list(results[0].recall)
     took = ["fit, s"] if fitted else []
     table = Table("method", *(f"R@{k} %" for k in ks), "median rank", *took)
     for result in results:
         if result.error:
-            table.add_row(result.name, *("—" for _ in ks), "—", result.error)
+            # Messages hold brackets, which are no markup.
+            table.add_row(result.name, *("—" for _ in ks), "—", Text(result.error))
             continue
         recalls = ("{:.1f} [{:.1f}, {:.1f}]".format(*result.recall[k]) for k in ks)
         seconds = [f"{result.seconds:.1f}"] if fitted else []

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from setclip.data import pools
-from setclip.data.arrays import ArrayFileError, read_features
+from setclip.data.arrays import ArrayFileError, read_array, read_features
 from setclip.data.pools import non_finite_rows
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -107,6 +107,19 @@ def test_non_finite_rows_are_named_whatever_the_block(tmp_path, monkeypatch, blo
 def test_float64_beyond_float32_is_caught(tmp_path):
     path = save(tmp_path / "x.npy", [[1.0, 1e300]])
     assert f"{path}, row 0: column 1 is inf as float32" in refusal(path)
+
+
+def test_names_of_tensors_may_hold_slashes(tmp_path):
+    rows = torch.ones(2, 3)
+    safetensors.torch.save_file({"a/b": rows, "c#d": 2 * rows}, tmp_path / "f.safetensors")
+    assert read_array(f"{tmp_path}/f.safetensors#a/b").tolist() == rows.tolist()
+    assert read_array(f"{tmp_path}/f.safetensors#c#d")[0, 0] == 2
+
+
+def test_a_table_without_columns_holds_no_features(tmp_path):
+    pq.write_table(pa.table({}), tmp_path / "f.parquet")
+    with pytest.raises(ArrayFileError, match="holds no column of features"):
+        read_features(tmp_path / "f.parquet")
 
 
 @pytest.mark.parametrize(

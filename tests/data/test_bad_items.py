@@ -1,6 +1,7 @@
 """Bad items: written one a line, and too many of them stop the run with the first few named."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,9 @@ def test_one_object_a_line(tmp_path):
     assert read_bad_items(path) == ITEMS
     write_bad_items(path, [])
     assert path.read_text() == ""
+    odd = [BadItem(1, "image", "http://x/a\u2028b\x85c.jpg", "a web address")]
+    write_bad_items(path, odd)
+    assert read_bad_items(path) == odd
 
 
 def test_items_of_a_stream_are_found_where_they_were_read():
@@ -59,6 +63,13 @@ def test_above_the_limit_it_stops_with_share_limit_items_and_remedy():
     assert "row 8" not in message
     assert "raise data.bad_limit" in message
     assert caught.value.items == ITEMS
+
+
+def test_a_caption_of_several_is_no_item():
+    partly = [replace(item, partly=True) for item in ITEMS]
+    enforce_bad_limit(partly, total=7, limit=0.0)
+    with pytest.raises(TooManyBadItemsError, match="1 of 7 items"):
+        enforce_bad_limit([*partly, ITEMS[0]], total=7)
 
 
 def test_limit_zero_forgives_nothing():

@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -83,6 +84,20 @@ def test_what_is_no_list_of_texts_stays_a_text(tmp_path, text):
     path = tmp_path / "m.jsonl"
     path.write_text(json.dumps({"image": "a.png", "caption": text}))
     assert read_manifest(path, COLUMNS).y == [text]
+
+
+@pytest.mark.parametrize(("cell", "expected"), [("[]", None), ('[ "a cat" ]', "a cat")])
+def test_lists_of_none_or_one_with_spaces(tmp_path, cell, expected):
+    path = tmp_path / "m.jsonl"
+    path.write_text(json.dumps({"image": "a.png", "caption": cell}))
+    assert read_manifest(path, COLUMNS).y == [expected]
+
+
+def test_a_bad_caption_of_several_stops_no_run(tmp_path):
+    config = captioned(tmp_path, bad_limit=0.0)
+    path = Path(config["data"]["path"])
+    path.write_text(path.read_text().replace('"again 1"', '" "'))
+    assert len(load_material(parse_config(config)).pools.x_pairs) == 8
 
 
 def test_what_is_no_text_in_a_list_is_listed(tmp_path):

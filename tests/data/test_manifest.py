@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -359,6 +360,32 @@ def test_a_quote_that_is_never_closed_is_named_with_its_line(tmp_path):
     assert "line 7: a quote is opened and never closed" in refusal(path)
     whole = write(tmp_path, f'image,caption\n{rows}q.png,"two\nlines"\n')
     assert len(read_manifest(whole, COLUMNS)) == 6
+
+
+@pytest.mark.parametrize("rows", [5, 20_000])
+def test_a_quote_opened_in_a_column_before_the_last_is_named_too(tmp_path, rows):
+    """What it swallows has too few cells: a single bad row, were nobody to look."""
+    some = "".join(f"{i}.png,caption {i},page\n" for i in range(rows))
+    path = write(tmp_path, f'image,caption,page\n{some}q.png,"open,page\n{some}')
+    with pytest.raises(ManifestError, match=f"line {rows + 2}: a quote is opened"):
+        read_manifest(path, COLUMNS)
+
+
+def test_names_that_look_alike_are_one_set(tmp_path):
+    rows = "a.png,,caf\u00e9\n,b,cafe\u0301\n"
+    table = write(tmp_path, f"image,caption,page\n{rows}")
+    assert read_manifest(table, replace(COLUMNS, set="page")).sets.tolist() == [0, 0]
+
+
+def test_hidden_folders_are_passed_over_and_linked_ones_told(tmp_path):
+    inside, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
+    for path in (inside / ".checkpoints" / "a.png", inside / "b.png", elsewhere / "c.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    (inside / "link").symlink_to(elsewhere)
+    found = read_manifest(inside, Columns("image", "text"))
+    assert found.x == [str(inside / "b.png")]
+    assert [(item.row, item.value) for item in found.bad] == [(2, str(inside / "link"))]
 
 
 def test_names_may_begin_with_a_tilde(tmp_path):

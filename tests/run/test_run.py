@@ -21,9 +21,10 @@ from setclip.data.bad_items import (
 )
 from setclip.data.held_out import HeldOut
 from setclip.data.material import Keys, Material
-from setclip.data.pools import make_pools
+from setclip.data.pools import RawItems, make_pools
 from setclip.mining import mine_run
 from setclip.model import AlignedModel
+from setclip.run import fit as fit_module
 from setclip.run import run_config, run_evaluate, run_fit, run_results
 from setclip.run.folder import fingerprinted
 from setclip.run.measure import _test_groups
@@ -91,11 +92,13 @@ def test_data_that_have_changed_since_the_fit_are_refused(tmp_path, part):
 
 
 def test_raw_items_are_known_by_their_places_and_not_by_what_an_encoder_made_of_them():
-    def fingerprint(rows=(0, 1, 2), text="an owl", scale=1.0):
+    def fingerprint(rows=(0, 1, 2), text="an owl", scale=1.0, learned="a swan", ids=(4, 4, -1)):
         x = scale * np.arange(6, dtype=np.float32).reshape(3, 2)
+        names = [learned, "a", "b"]
+        pools = make_pools(x, x, x_pool=x, y_pool=x, x_sets=ids, y_sets=ids)
         return fingerprinted(
             Material(
-                make_pools(x, x),
+                replace(pools, items=RawItems(names, names, [], [])),
                 *(x[:1], x[:1], [], []),
                 x_encoder="minilm",
                 x_test_items=[text],
@@ -107,6 +110,8 @@ def test_raw_items_are_known_by_their_places_and_not_by_what_an_encoder_made_of_
     assert fingerprint(scale=1 + 1e-6) == fingerprint()
     assert fingerprint(rows=(0, 1, 3)) != fingerprint()
     assert fingerprint(text="a heron") != fingerprint()
+    assert fingerprint(learned="a heron") != fingerprint()
+    assert fingerprint(ids=(4, -1, 4)) != fingerprint()
 
 
 def test_data_that_have_grown_since_the_fit_are_told_in_numbers(tmp_path):
@@ -145,6 +150,34 @@ def test_changed_data_are_fitted_anew_by_methods_that_keep_checkpoints(tmp_path)
     assert not own.error
     assert not other.error
     assert run_evaluate(config.output).recall == own.recall
+
+
+def test_a_refit_of_changed_data_that_is_killed_goes_on(tmp_path, monkeypatch):
+    config = config_of(tmp_path, method={"kind": "clip", "steps": 5, "folds": 1}, compare=["cca"])
+    fit(config)
+    path = tmp_path / "x_pairs.npy"
+    np.save(path, 2 * np.load(path) + 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module, "_compared", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config)
+    with pytest.raises(FileNotFoundError, match="the run has not ended"):
+        run_report(config.output)
+    said = []
+    run_fit(config, say=said.append)
+    assert not any("have changed" in sentence for sentence in said)
+
+
+def killed(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_a_comparison_with_other_options_is_made_anew(tmp_path):
+    for steps in (4, 6, 6):
+        clip = {"kind": "clip", "steps": steps, "folds": 1}
+        assert not fit(config_of(tmp_path, compare=[clip]))[1].error
+    log = (tmp_path / "run" / "compare" / "clip" / "log.jsonl").read_text()
+    assert log.count('"loss"') == 6
 
 
 def test_comparisons_of_one_kind_have_names_and_folders_of_their_own(tmp_path):
@@ -236,7 +269,7 @@ def test_without_a_test_the_model_is_fitted_and_the_report_says_so(tmp_path):
     config = config_of(tmp_path, data=data, compare=())
     (own,) = fit(config)
     assert own.recall == {}
-    assert "Fewer than two pairs are held out" in run_report(config.output).read_text()
+    assert "The gallery has fewer than two items" in run_report(config.output).read_text()
     with pytest.raises(ValueError, match="hold no test"):
         run_evaluate(config.output)
 

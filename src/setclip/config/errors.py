@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +14,7 @@ from setclip.config.source import FieldPath, Source
 from setclip.suggest import nearest
 
 _SHOWN = 80
+_TAGS = ("kind", "layout")
 
 
 def explain(error: ValidationError, source: Source, model: type[BaseModel]) -> list[str]:
@@ -25,7 +26,10 @@ def explain(error: ValidationError, source: Source, model: type[BaseModel]) -> l
         model: Outermost model, to look up which fields exist.
     """
     sentences: dict[FieldPath, list[str]] = {}
-    for item in error.errors(include_url=False):
+    items = error.errors(include_url=False)
+    for item in items:
+        if item["type"] == "too_short" and _is_around(item["loc"], items):
+            continue  # what is wrong with its entries left it without any
         path = _written_path(item["loc"], source.values)
         if item["type"] == "union_tag_invalid":
             kind = (*path, item["ctx"]["discriminator"].strip("'"))
@@ -38,13 +42,18 @@ def explain(error: ValidationError, source: Source, model: type[BaseModel]) -> l
     return problems
 
 
+def _is_around(loc: FieldPath, items: Sequence[Any]) -> bool:
+    """Whether one of the errors lies inside a field."""
+    return any(len(i["loc"]) > len(loc) and i["loc"][: len(loc)] == loc for i in items)
+
+
 def _written_path(loc: FieldPath, values: Any) -> FieldPath:
     """Pydantic's location without the tags of unions, which are not written in the file."""
     path: list[str | int] = []
     for key in loc:
         if not isinstance(values, dict | list):
             break  # what follows is about a branch of a union, or the choice a bare name stands for
-        if isinstance(values, dict) and values.get("kind") == key and key not in values:
+        if isinstance(values, dict) and _tag(values) == key and key not in values:
             continue
         path.append(key)
         if isinstance(values, dict):
@@ -63,10 +72,12 @@ def _sentence(item: Any, path: FieldPath, values: Any, model: type[BaseModel]) -
         return "is missing and has no default"
     if kind == "union_tag_invalid":
         allowed = re.findall(r"'([^']*)'", context["expected_tags"])
-        return f"there is no kind {context['tag']!r}.{_choice(context['tag'], allowed)}"
+        what = context["discriminator"].strip("'()")
+        return f"there is no {what} {context['tag']!r}.{_choice(context['tag'], allowed)}"
     if kind == "union_tag_not_found":
         allowed = [k for m in _models(_annotation(path, values, model)) for k in _kinds(m)]
-        return f"needs a kind.{_choice('', allowed)}"
+        what = context["discriminator"].strip("'()")
+        return f"needs a {what}.{_choice('', allowed)}"
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", context["expected"])
         return f"{shown} is not allowed.{_choice(str(value), allowed)}"
@@ -125,7 +136,7 @@ def _chosen(annotation: Any, values: Any, key: str | int) -> Any:
         value = values.get(str(key))
     else:
         value = values[key] if isinstance(values, list) and isinstance(key, int) else None
-    kind = value.get("kind") if isinstance(value, dict) else value
+    kind = _tag(value) if isinstance(value, dict) else value
     fitting = [m for m in _models(annotation) if isinstance(kind, str) and kind in _kinds(m)]
     return fitting[0] if fitting else annotation
 
@@ -141,10 +152,18 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _kinds(model: type[BaseModel]) -> tuple[str, ...]:
-    field = model.model_fields.get("kind")
-    if field is None or typing.get_origin(field.annotation) is not Literal:
-        return ()
-    return typing.get_args(field.annotation)
+    fields = [model.model_fields[tag] for tag in _TAGS if tag in model.model_fields]
+    return tuple(
+        value
+        for field in fields
+        if typing.get_origin(field.annotation) is Literal
+        for value in typing.get_args(field.annotation)
+    )
+
+
+def _tag(values: dict[str, Any]) -> Any:
+    """What names the branch of a union that a section was written as."""
+    return next((values[tag] for tag in _TAGS if tag in values), None)
 
 
 def _shown(value: Any) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     NonNegativeInt,
@@ -263,7 +264,7 @@ class RunConfig(Section):
     """How the fitted model is measured."""
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] = 0
     """Of splits, starts and batches."""
-    output: Path = Path("runs/run")
+    output: Annotated[Path, AfterValidator(Path.expanduser)] = Path("runs/run")
     """Folder of the run; in a config file by default runs/<name of the file>."""
     report: bool = True
     """Whether to write report.html."""

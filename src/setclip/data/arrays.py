@@ -60,11 +60,16 @@ def read_features(source: str | Path) -> FloatArray:
 
 def split_source(source: str | Path) -> tuple[Path, str | None]:
     """Tell `file#name` into file and name; the name is None where there is none."""
-    path = Path(source)
-    if "#" not in path.name or path.exists():
+    path, written = Path(source), str(source)
+    if "#" not in written or path.exists():
         return path, None
-    file, _, name = str(source).rpartition("#")
-    return Path(file), name
+    # A name may hold a slash or another "#", and so may a folder.
+    places = [i for i, letter in enumerate(written) if letter == "#"]
+    files = [i for i in places if Path(written[:i]).is_file()]
+    if not files and "#" not in path.name:
+        return path, None
+    at = files[0] if files else places[-1]
+    return Path(written[:at]), written[at + 1 :]
 
 
 def read_array(source: str | Path) -> AnyArray:
@@ -132,6 +137,8 @@ def _read_parquet(path: Path, name: str | None) -> AnyArray:
         # The index of a data frame is the number or name of a row, and no feature.
         index = (table.schema.pandas_metadata or {}).get("index_columns", ())
         features = [n for n in table.column_names if n not in index]
+        if not features:
+            raise ArrayFileError(f"{path}: holds no column of features.")
         return np.stack([_flat(path, n, table[n]) for n in features], axis=1)
     name = _choose(path, name, lists if name is None else table.column_names, "column")
     column = table[name]
@@ -185,7 +192,9 @@ def _rows(path: Path, name: str, column: Any) -> AnyArray:
 def _flat(path: Path, name: str, column: Any) -> AnyArray:
     import pyarrow as pa
 
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)  # numpy would take an empty one for the last
+    kind = column.type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):  # no name means "none"
         _refuse_empty_cells(path, name, column)
     array: AnyArray = column.to_numpy()

@@ -24,6 +24,7 @@ class BadItem:
         value: The offending value (a path, a cell), possibly shortened.
         reason: What is wrong with it, in words.
         source: File or data set that the row counts in, where a run reads several.
+        partly: Whether the item stays: one of its several captions is bad.
     """
 
     row: int
@@ -31,6 +32,7 @@ class BadItem:
     value: str
     reason: str
     source: str = ""
+    partly: bool = False
 
     def __str__(self) -> str:
         place = f"{self.source}, row {self.row}" if self.source else f"row {self.row}"
@@ -90,8 +92,8 @@ def write_bad_items(path: str | Path, items: Sequence[BadItem]) -> None:
 
 def read_bad_items(path: str | Path) -> list[BadItem]:
     """What :func:`write_bad_items` wrote."""
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    return [BadItem(**json.loads(line)) for line in lines]
+    lines = Path(path).read_text(encoding="utf-8").split("\n")  # values hold other line breaks
+    return [BadItem(**json.loads(line)) for line in lines if line]
 
 
 def enforce_bad_limit(
@@ -100,7 +102,7 @@ def enforce_bad_limit(
     """Stop when the share of bad items is above `limit`.
 
     Args:
-        items: The bad items of one reading.
+        items: The bad items of one reading; those that are bad in part do not count.
         total: How many items were read, good and bad.
         limit: Largest share of bad items to go on with, from 0 (none) to 1 (any).
         source: What was read, for the message.
@@ -108,12 +110,13 @@ def enforce_bad_limit(
     Raises:
         TooManyBadItemsError: The share is above `limit`; the message shows the first few items.
     """
-    if not items or len(items) <= limit * total:
+    lost = [item for item in items if not item.partly]
+    if not lost or len(lost) <= limit * total:
         return
-    first = "\n".join(f"  {item}" for item in items[:5])
-    more = f"\n  and {len(items) - 5:,} more" if len(items) > 5 else ""
+    first = "\n".join(f"  {item}" for item in lost[:5])
+    more = f"\n  and {len(lost) - 5:,} more" if len(lost) > 5 else ""
     raise TooManyBadItemsError(
-        f"{source}: {len(items):,} of {total:,} items ({len(items) / max(total, 1):.2%}) cannot be "
+        f"{source}: {len(lost):,} of {total:,} items ({len(lost) / max(total, 1):.2%}) cannot be "
         f"read, more than the limit of {limit:.2%} (data.bad_limit):\n{first}{more}\n"
         "Repair or remove them, or raise data.bad_limit to go on without them.",
         items,

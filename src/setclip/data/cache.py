@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 def default_directory() -> Path:
     """The folder named by SETCLIP_CACHE, or ~/.cache/setclip."""
     named = os.environ.get("SETCLIP_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "setclip"
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "setclip"
 
 
 def cached_features(

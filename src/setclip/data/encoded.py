@@ -92,9 +92,11 @@ def _encode(
     features[filled] = found.features
     left: list[Cell] = list(cells)
     bad = []
+    lost = set(found.lost.tolist())
     for item in found.bad:
         position = int(filled[item.row])
-        bad.append(manifest.bad_item(position, field, item.value, item.reason))
+        whole = manifest.bad_item(position, field, item.value, item.reason)
+        bad.append(replace(whole, partly=item.row not in lost))
         kept = found.items[item.row]
         if modality == "text" and not isinstance(kept, bytes | Path):
             left[position] = kept

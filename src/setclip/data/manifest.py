@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -257,7 +258,7 @@ def _captions(cell: Cell) -> tuple[str, ...] | None:
     """
     values: object = cell
     if isinstance(cell, str):
-        if not (cell.lstrip().startswith('["') and cell.rstrip().endswith('"]')):
+        if not (cell.lstrip().startswith("[") and cell.rstrip().endswith("]")):
             return None
         try:
             values = json.loads(cell)
@@ -292,13 +293,16 @@ def _resolved(value: str, base: Path) -> str:
 def _numbered(
     columns: dict[str, list[Cell]], name: str | None, n: int
 ) -> tuple[IntArray, list[str]]:
-    """Number the names of a column in order of appearance, -1 for an empty cell."""
+    """Number the names of a column in order of appearance, -1 for an empty cell.
+
+    Names that look alike are: letters with marks have several spellings in Unicode.
+    """
     if name is None:
         return np.full(n, NO_ID, dtype=np.int64), []
     ids: dict[str, int] = {}
     numbers = [
-        ids.setdefault(cell.strip(), len(ids)) if cell.strip() else NO_ID
-        for cell in _texts(columns[name])
+        ids.setdefault(cell, len(ids)) if cell else NO_ID
+        for cell in (normalize("NFC", text.strip()) for text in _texts(columns[name]))
     ]
     return np.asarray(numbers, dtype=np.int64), list(ids)
 

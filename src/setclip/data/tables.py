@@ -130,7 +130,11 @@ def _read_csv(path: Path, wanted: Sequence[str], encoding: str, delimiters: str)
     require_columns(path, names, wanted)
     bad: list[BadItem] = []
 
+    swallowed = False
+
     def skip(row: Any) -> str:
+        nonlocal swallowed
+        swallowed = swallowed or "\n" in row.text
         reason = f"{row.actual_columns} cells where the header has {row.expected_columns}"
         bad.append(BadItem(row.number, "row", describe(row.text), reason))
         return "skip"
@@ -151,18 +155,18 @@ def _read_csv(path: Path, wanted: Sequence[str], encoding: str, delimiters: str)
         if "UTF8" in str(error):
             raise ManifestError(_not_in(path, encoding)) from error
         raise
-    _refuse_open_quote(path, table, encoding, delimiter)
+    last = table.slice(max(0, len(table) - 1)).to_pylist()
+    if swallowed or any("\n" in (cell or "") for row in last for cell in row.values()):
+        _refuse_open_quote(path, encoding, delimiter)
     numbers = np.arange(2, 2 + len(table) + len(bad))
     rows = np.setdiff1d(numbers, [item.row for item in bad])
     return _without_blank_rows(table, wanted, rows, bad)
 
 
-def _refuse_open_quote(path: Path, table: Any, encoding: str, delimiter: str) -> None:
-    """A quote that is never closed takes all further lines into a cell of the last row."""
-    last = table.slice(max(0, len(table) - 1)).to_pylist()
-    if not any("\n" in (cell or "") for row in last for cell in row.values()):
-        return
+def _refuse_open_quote(path: Path, encoding: str, delimiter: str) -> None:
+    """A quote that is never closed takes all further lines into one cell."""
     start = 1
+    limit = csv.field_size_limit(2**31 - 1)  # of a cell, which may have taken the whole file
     try:
         with _open_text(path, encoding) as lines:
             rows = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -175,6 +179,8 @@ def _refuse_open_quote(path: Path, table: Any, encoding: str, delimiter: str) ->
             f"{path}, line {start}: a quote is opened and never closed, so that all lines from "
             "there on are one cell. Close it, or write two for a quote inside a cell."
         ) from error
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _header(
@@ -291,7 +297,8 @@ def _read_parquet(path: Path, wanted: Sequence[str], lists: Container[str]) -> T
 
 
 def _holds_lists(kind: Any) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(is_it(kind) for is_it in tests)
 
 
 def _list_cells(name: str, column: Any, bad: list[BadItem]) -> list[Cell]:
@@ -316,7 +323,8 @@ def _text_cells(path: Path, name: str, column: Any) -> list[Cell]:
 
 def _read_folder(folder: Path, wanted: Sequence[str]) -> Table:
     require_columns(folder, FOLDER_COLUMNS, wanted)
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    everything = sorted(p for p in folder.rglob("*") if not is_hidden(p, folder))
+    files = [p for p in everything if p.is_file()]
     images = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
     texts = {p.with_suffix(""): p for p in files if p.suffix.lower() == ".txt"}
     owners = {p.with_suffix("") for p in images}
@@ -335,7 +343,18 @@ def _read_folder(folder: Path, wanted: Sequence[str]) -> Table:
         columns["text"].append(_text_of(text, number, bad) if text else None)
         columns["folder"].append(None if parent == "." else parent)
     rows = np.arange(1, 1 + len(images) + len(lonely))
+    linked = [p for p in everything if p.is_symlink() and p.is_dir()]
+    reason = "a link to a folder, which is not followed: move the folder here, or give its own path"
+    bad += [
+        BadItem(number, "row", str(path), reason)
+        for number, path in enumerate(linked, start=len(rows) + 1)
+    ]
     return Table({name: columns[name] for name in wanted}, rows, bad)
+
+
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether it, or a folder above it in `folder`, is not for people: notebooks leave copies."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _text_of(path: Path, number: int, bad: list[BadItem]) -> Cell:

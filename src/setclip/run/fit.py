@@ -20,6 +20,7 @@ from setclip.run.folder import (
     RESULTS,
     change_of_data,
     claim,
+    claim_comparison,
     fingerprinted,
     run_config,
     run_material,
@@ -84,6 +85,9 @@ def run_fit(
     for name, other in zip(names, config.compare, strict=True):
         say(f"Comparing with {name}.")
         side = folder / "compare" / name.replace(" ", "-")
+        if not rank():
+            claim_comparison(side, other)
+        wait()
         journals.append(Journal(side, progress=progress))
         results.append(_compared(name, other, material, config, journals[-1]))
     if rank():

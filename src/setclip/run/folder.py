@@ -16,8 +16,11 @@ from setclip.config import RunConfig, changed_fields
 from setclip.data.atomic import write_json
 from setclip.data.material import Material, load_material
 from setclip.data.pools import digest, make_pools
+from setclip.methods import AnyMethod
 
 CONFIG, RESULTS, BAD_ITEMS = "config.json", "results.json", "bad_items.jsonl"
+METHOD = "method.json"
+"""In the folder of a compared method: its options."""
 
 
 def claim(config: RunConfig) -> None:
@@ -44,11 +47,30 @@ def claim(config: RunConfig) -> None:
 
 
 def start_anew(folder: Path) -> None:
-    """Remove curves and checkpoints of an earlier fit, the own one's and those compared with."""
+    """Remove what an earlier fit left, the own one's and those compared with."""
     for one in (folder, *folder.glob("compare/*")):
-        (one / "log.jsonl").unlink(missing_ok=True)
-        if (one / "checkpoints").is_dir():
-            shutil.rmtree(one / "checkpoints")
+        forget_training(one)
+    # Results that outlived their data would make every restart begin anew.
+    for path in (folder / RESULTS, *folder.glob("model.*")):
+        path.unlink(missing_ok=True)
+
+
+def forget_training(folder: Path) -> None:
+    """Remove curves and checkpoints of one method's fit."""
+    (folder / "log.jsonl").unlink(missing_ok=True)
+    if (folder / "checkpoints").is_dir():
+        shutil.rmtree(folder / "checkpoints")
+
+
+def claim_comparison(folder: Path, method: AnyMethod) -> None:
+    """Take the folder of a compared method; what it learned with other options is forgotten."""
+    path = folder / METHOD
+    decisive = json.loads(json.dumps(method.decisive()))
+    before = json.loads(path.read_bytes()) if path.is_file() else None
+    if before is not None and before != decisive:
+        forget_training(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, decisive)
 
 
 def _holds_weights(folder: Path) -> bool:
@@ -135,6 +157,8 @@ def change_of_data(folder: Path, material: Material) -> str:
     found = fingerprinted(material)
     if not fitted or fitted["digest"] == found["digest"]:
         return ""
+    if not fitted["digest"].startswith(f"{_VERSION}:"):
+        return ""  # of an earlier version, which looked at other things
     same = ", of other content" if fitted["parts"] == found["parts"] else ""
     return f"then {fitted['parts']}, now {found['parts']}{same}"
 
@@ -143,12 +167,15 @@ def fingerprinted(material: Material) -> dict[str, str]:
     """What a run is fitted to and tested on: in words, and as a fingerprint."""
     return {
         "parts": f"{material.pools.describe()}; {len(material.x_test):,} test items",
-        "digest": _fingerprint(material),
+        "digest": f"{_VERSION}:{_fingerprint(material)}",
     }
 
 
+_VERSION = 2
+
+
 def _fingerprint(material: Material) -> str:
-    """Of ready features their bytes; of raw items which of them stand where.
+    """Of ready features their bytes; of raw items their texts, names and places, and the sets.
 
     What an encoder makes of the same items differs in its last digits between machines.
     """
@@ -159,8 +186,14 @@ def _fingerprint(material: Material) -> str:
     for stream, places in sorted(material.places.items()):
         hasher.update(os.fsencode("\0".join([stream, *places.sources])))
         hasher.update(np.ascontiguousarray(places.rows).data)
-    for item in (*material.x_test_items, *material.y_test_items):
-        raw = item.name if isinstance(item, Path) else item
-        # Names of files need not be UTF-8.
-        hasher.update(raw if isinstance(raw, bytes) else os.fsencode(str(raw)))
+    pools = material.pools
+    for ids in (pools.x_sets, pools.y_sets):
+        hasher.update(np.ascontiguousarray(ids).data)
+    known = pools.items
+    learned = (known.x_pairs, known.y_pairs, known.x_pool, known.y_pool) if known else ()
+    for items in (*learned, material.x_test_items, material.y_test_items):
+        for item in items:
+            raw = item.name if isinstance(item, Path) else item
+            # Names of files need not be UTF-8.
+            hasher.update(raw if isinstance(raw, bytes) else os.fsencode(str(raw)))
     return hasher.hexdigest()[:16]

@@ -163,7 +163,7 @@ def _verdict(results: Sequence[Result], material: Material, shared: Alignability
     own = results[0]
     if not own.recall:
         return (
-            "Fewer than two pairs are held out, so how well this model does is not known. "
+            "The gallery has fewer than two items, so how well this model does is not known. "
             + shared.verdict
         )
     k = max(own.recall, key=int)

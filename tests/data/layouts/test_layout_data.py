@@ -221,6 +221,21 @@ def test_mistakes_in_the_section(data, reason):
         parse_config({"data": {"kind": "layout", **data}, "method": "cca"})
 
 
+@pytest.mark.parametrize(
+    ("one", "told"),
+    [
+        ({**ONE, "imges": "i"}, r"data\.sets\.0\.imges: there is no such .*Did you mean 'images'"),
+        ({"name": "a", "layout": "karpathy", "path": "p"}, r"data\.sets\.0\.images: is missing"),
+        ({"name": "a"}, r"data\.sets\.0: needs a layout\. Allowed: karpathy, coco"),
+        ({**ONE, "layout": "karpaty"}, r"there is no layout 'karpaty'\. Did you mean 'karpathy'"),
+    ],
+)
+def test_mistakes_in_a_set_are_named_by_their_field_and_once(one, told):
+    with pytest.raises(ConfigError, match=told) as error:
+        parse_config({"data": {"kind": "layout", "sets": [one]}, "method": "cca"})
+    assert "at least 1 item" not in str(error.value)
+
+
 TEST = {"name": "t", "layout": "class-folders", "path": "p"}
 
 
@@ -252,6 +267,10 @@ def test_the_check_reads_layouts_too(tmp_path):
     (remedy,) = {f.remedy for f in leaks if "test images are also in train" in f.message}
     assert "measure: false" in remedy
     assert not any("merge_captions" in f.remedy for f in leaks)
+    evaluation = {"zero_shot": [{"name": "t", "layout": "class-folders", "path": "gone"}]}
+    tested = check(written(tmp_path, data, evaluation=evaluation))
+    (missing,) = (f for f in tested.findings if "gone: there is no such folder" in f.message)
+    assert missing.severity == "error"
     broken = check(written(tmp_path, {"sets": [{**ONE, "images": "a/images"}]}))
     assert not broken.ok
     assert "there is no such file" in broken.findings[0].message

@@ -132,7 +132,7 @@ def test_flickr_captions(tmp_path, images, name):
     [
         ({"train_list": "1.jpg\n", "test_list": "2.jpg\n"}, ["train", "test", "validation"]),
         ({"test_list": "2.jpg\n\n"}, ["train", "test", "train"]),
-        ({"train_list": "1.jpg\n3.jpg\n"}, ["train", None, "train"]),
+        ({"train_list": "1.jpg\n3.jpg\n"}, ["train", "test", "train"]),
         ({"train_list": "1\n", "test_list": "2\n3.jpg\n"}, ["train", "test", "test"]),
     ],
 )
@@ -146,6 +146,25 @@ def test_flickr_lists_say_the_parts(tmp_path, images, lists, parts):
     found = flickr.read(path, images=images, **files)
     assert [row.part for row in found.rows] == parts
     assert found.bad == []
+
+
+def test_flickr_captions_are_left_as_they_are(tmp_path, images):
+    path = tmp_path / "token.txt"
+    said = '"Stop", says the sign "here"', "one\u2028sentence"
+    path.write_text(f"1.jpg#0\t{said[0]}\n2.jpg#0\t{said[1]}\n\n3.jpg#0\n", encoding="utf-8")
+    found = flickr.read(path, images=images)
+    assert [row.captions for row in found.rows] == [(caption,) for caption in said]
+    assert [item.row for item in found.bad] == [4]
+    path.write_text(f'1.jpg,"a ""red"" one, left"\n2.jpg,{said[0]}\n')
+    assert [row.captions[0] for row in flickr.read(path, images=images).rows] == [
+        'a "red" one, left',
+        said[0],
+    ]
+
+
+def test_a_karpathy_file_may_say_nothing_of_parts(tmp_path, images):
+    path = karpathy(tmp_path / "dataset.json", [("a.jpg", "", ["one"]), ("b.jpg", None, ["two"])])
+    assert [row.part for row in karpathy_layout.read(path, images=images).rows] == [None, None]
 
 
 def test_flickr_lists_name_what_has_captions(tmp_path, images):

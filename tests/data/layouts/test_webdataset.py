@@ -89,6 +89,13 @@ def test_json_without_a_caption_leaves_a_picture_alone(tmp_path, content, told):
     assert all(told in item.reason for item in found.bad)
 
 
+def test_a_shard_whose_members_are_not_in_order_is_refused(tmp_path):
+    content = [*((f"{i}.jpg", picture(i)) for i in range(3)), ("0.txt", b"zero"), ("1.txt", b"one")]
+    shard(tmp_path / "s.tar", content)
+    with pytest.raises(ManifestError, match=r"0\.txt stands apart .* of 0, .*tar --sort=name"):
+        webdataset.read(tmp_path / "s.tar")
+
+
 def test_pictures_of_a_kind_that_is_not_read_are_told(tmp_path):
     """Or their captions would silently be unpaired."""
     content = [

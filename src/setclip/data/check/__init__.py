@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from setclip.config import ArraysData, BundledData, LayoutData, ManifestData, RunConfig
+from setclip.config.layouts import AnyZeroShot
 from setclip.data.arrays import ArrayFileError
 from setclip.data.captions import encode_items
 from setclip.data.check.advice import advise, method_findings, supervision_findings
@@ -67,12 +70,30 @@ def check(
         Findings, counts and advice. Data that cannot be read are an error finding, not an
         exception.
     """
+    result = _of_data(config, features=features, deep=deep, progress=progress)
+    tests = [finding for test in config.evaluation.zero_shot for finding in _of_test(test)]
+    return replace(result, findings=by_severity([*result.findings, *tests]))
+
+
+def _of_data(config: RunConfig, *, features: bool, deep: bool, progress: bool) -> CheckResult:
     data = config.data
     if isinstance(data, ArraysData):
         return _check_arrays(config, data, deep=deep)
     if isinstance(data, ManifestData | LayoutData):
         return _check_manifest(config, data, features=features, deep=deep, progress=progress)
     return _check_bundled(config, data, features=features, deep=deep, progress=progress)
+
+
+def _of_test(test: AnyZeroShot) -> list[Finding]:
+    """What stands in the way of a further test on classes."""
+    try:
+        found = test.read()
+    except (ManifestError, ImportError) as error:
+        return [_as_finding(error)]
+    if not found.bad:
+        return []
+    message = f"evaluation.zero_shot {test.name}: {len(found.bad):,} entries cannot be used"
+    return [Finding("warning", f"{message}, the first: {found.bad[0]}.")]
 
 
 def _check_arrays(config: RunConfig, data: ArraysData, *, deep: bool) -> CheckResult:
@@ -158,9 +179,13 @@ def _manifest_supervision(manifest: Manifest, data: ManifestData | LayoutData) -
         if data.held_out is None
         else held_out_about(len(pairs), data.held_out)
     )
-    x_only, y_only = (rows[~test[rows]] for rows in (manifest.x_only, manifest.y_only))
+    # What is of a group of a given test is not learned from.
+    tested = np.unique(manifest.groups[pairs[test[pairs]]])
+    near = ~test & np.isin(manifest.groups, tested[tested != NO_SET])
+    hidden = test | near
+    x_only, y_only = (rows[~hidden[rows]] for rows in (manifest.x_only, manifest.y_only))
     return count_supervision(
-        len(pairs) - held_out,
+        len(pairs) - held_out - int(near[pairs].sum()),
         manifest.sets[x_only],
         manifest.sets[y_only],
         test_pairs=held_out,

@@ -111,6 +111,17 @@ def _odd_texts(manifest: Manifest) -> list[Finding]:
                     else "Leave these cells empty, or they are learnt as captions.",
                 )
             )
+        lists = [i for i, t in enumerate(texts) if t.startswith("['") and t.endswith("']")]
+        if lists:
+            findings.append(
+                Finding(
+                    "warning",
+                    f"{field}: {len(lists):,} texts are lists as Python prints them, such as "
+                    f"{describe(texts[lists[0]])} ({_rows(manifest, lists)}).",
+                    'Write several captions as a JSON list, ["one", "two"]; each is then one of '
+                    "its item.",
+                )
+            )
         long = [i for i, t in enumerate(texts) if t.count("\n") >= MANY_LINES]
         if long:
             lines = texts[long[0]].count("\n") + 1
@@ -196,13 +207,16 @@ def _leaks(manifest: Manifest, contents: Contents) -> list[Finding]:
     groups = [None if g == NO_ID else manifest.group_names[g] for g in manifest.groups]
     leaks = _on_both_sides(groups, manifest.test)
     if leaks:
-        count, rows = len({groups[i] for i in leaks}), _rows(manifest, leaks)
+        shared = {groups[i] for i in leaks}
+        tested = np.asarray([group in shared for group in groups])
+        lost = int((tested & ~manifest.test).sum())
         findings.append(
             Finding(
-                "error",
-                f"{manifest.columns.group}: {count:,} groups are in train and in test, the first "
-                f"is {groups[leaks[0]]!r} ({rows}).",
-                "Put each group on one side, or drop the split column and let setclip split.",
+                "warning",
+                f"{manifest.columns.group}: {len(shared):,} groups are in train and in test, the "
+                f"first is {groups[leaks[0]]!r} ({_rows(manifest, leaks)}).",
+                f"Their {lost:,} rows in train will not be learned from. Put each group on one "
+                "side, or drop the split column and let setclip split.",
             )
         )
     for digests, (_, field, modality) in zip(

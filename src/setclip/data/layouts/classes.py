@@ -13,6 +13,7 @@ from pathlib import Path
 
 from setclip.data.bad_items import BadItem
 from setclip.data.layouts.rows import Row, Rows, checked, is_image, read_lines, require
+from setclip.data.tables import is_hidden
 from setclip.modalities.text import describe
 
 _SEPARATOR = re.compile(r"[,;\t]")
@@ -33,7 +34,7 @@ def read_folders(path: str | Path, *, names: Mapping[str, str] | None = None) ->
     rows: list[Row] = []
     for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
         label = class_name(folder.name, names)
-        for file in sorted(p for p in folder.rglob("*") if is_image(p)):
+        for file in sorted(p for p in folder.rglob("*") if is_image(p) and not is_hidden(p, path)):
             rows.append(Row(len(rows) + 1, str(file.absolute()), label=label))
     return checked(Rows(path, rows), "folder of pictures; expected one folder a class")
 

@@ -39,7 +39,7 @@ def read(
         images: Folder of the images.
         train_list: File that names the images of the training part, one a line, with or without
             their suffix; None for all that are not in the test. Names without a caption are listed
-            among what is bad.
+            among what is bad. Given alone, what it does not name is the test.
         test_list: File that names the images of the test. With both lists given, what is in
             neither is validation.
 
@@ -57,7 +57,9 @@ def read(
                 reason = "no caption, expected: image.jpg| 0| caption"
                 bad.append(BadItem(number, "row", describe(line), reason))
             continue
-        found.setdefault(match["name"], (number, []))[1].append(_unquoted(match["text"].strip()))
+        text = match["text"].strip()
+        text = _unquoted(text) if match.re is COMMAS else text
+        found.setdefault(match["name"], (number, []))[1].append(text)
     train, test = (_listed(path, found, bad) for path in (train_list, test_list))
     rows = [
         Row(number, str(folder / name), tuple(texts), _part(name, train, test))
@@ -68,7 +70,8 @@ def read(
 
 def _unquoted(text: str) -> str:
     """A caption of a CSV file without the quotes that its commas need."""
-    return next(csv.reader([text]))[0] if text.startswith('"') and text.endswith('"') else text
+    cells = next(csv.reader([text])) if text.startswith('"') and text.endswith('"') else []
+    return cells[0] if len(cells) == 1 else text
 
 
 def _listed(
@@ -101,4 +104,4 @@ def _part(name: str, train: frozenset[str] | None, test: frozenset[str] | None) 
         return None if test is None else "train"
     if name in train:
         return "train"
-    return None if test is None else "validation"
+    return "test" if test is None else "validation"

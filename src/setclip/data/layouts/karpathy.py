@@ -15,7 +15,7 @@ from setclip.modalities.text import describe
 
 
 def read(path: str | Path, *, images: str | Path) -> Rows:
-    """Read every image with its sentences and its part.
+    """Read every image with its sentences and its part, if the file says it.
 
     Args:
         path: The JSON file.
@@ -39,8 +39,9 @@ def _row(entry: Any, number: int, folder: Path, bad: list[BadItem]) -> Row | Non
     if not isinstance(name, str) or not name:
         bad.append(BadItem(number, "row", describe(entry), "has no filename"))
         return None
-    part = str(entry.get("split") or "train").casefold()
-    if part not in PARTS:
+    said = entry.get("split")
+    part = str(said).casefold() if said else None
+    if part is not None and part not in PARTS:
         reason = f"{part!r} is not a split; known are {', '.join(PARTS)}"
         bad.append(BadItem(number, "split", name, reason))
         return None
@@ -51,4 +52,4 @@ def _row(entry: Any, number: int, folder: Path, bad: list[BadItem]) -> Row | Non
     ]
     image = folder / str(entry.get("filepath") or "") / name
     captions = texts_of(raw, number, "caption", bad)
-    return Row(number, str(image), captions, PARTS[part])
+    return Row(number, str(image), captions, PARTS[part] if part else None)

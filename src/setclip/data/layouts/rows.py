@@ -118,20 +118,20 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: not UTF-8 ({error}). Save it as UTF-8.") from error
-    numbered = enumerate(text.splitlines(), start=1)
+    # Other separators of Unicode may stand inside a caption.
+    numbered = enumerate(text.split("\n"), start=1)
     return [(number, line.strip()) for number, line in numbered if line.strip()]
 
 
 def texts_of(values: Iterable[Any], number: int, field: str, bad: list[BadItem]) -> tuple[str, ...]:
     """The captions that are texts, stripped; the others are listed."""
-    texts = []
+    values = list(values)
+    texts = tuple(v.strip() for v in values if isinstance(v, str) and v.strip())
     for value in values:
-        if isinstance(value, str) and value.strip():
-            texts.append(value.strip())
-        else:
+        if not isinstance(value, str) or not value.strip():
             reason = "empty caption" if isinstance(value, str) else "not a text"
-            bad.append(BadItem(number, field, describe(value), reason))
-    return tuple(texts)
+            bad.append(BadItem(number, field, describe(value), reason, partly=bool(texts)))
+    return texts
 
 
 def is_image(path: Path) -> bool:

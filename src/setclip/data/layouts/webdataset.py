@@ -142,6 +142,7 @@ def _index(shard: Path) -> list[dict[str, Any]]:
 
 def _read_shard(shard: Path) -> Iterator[dict[str, Any]]:
     item: dict[str, Any] = {}
+    seen: set[str] = set()
     try:
         with tarfile.open(shard, "r:") as tar:  # not compressed, else there are no offsets
             for member in tar:
@@ -149,10 +150,18 @@ def _read_shard(shard: Path) -> Iterator[dict[str, Any]]:
                 stem, dot, suffix = name.partition(".")
                 if member.isdir() or not dot or not stem:
                     continue
-                if item and item["key"] != folder + slash + stem:
+                key = folder + slash + stem
+                if item and item["key"] != key:
                     yield from _complete(item)
                     item = {}
-                item = item or {"key": folder + slash + stem, "reason": "", "others": []}
+                if not item and key in seen:
+                    raise ManifestError(
+                        f"{shard}: {member.name} stands apart from the other members of {key}, so "
+                        "that what belongs together cannot be known. Pack it again in the order of "
+                        "names: tar --sort=name -cf shard.tar …"
+                    )
+                seen.add(key)
+                item = item or {"key": key, "reason": "", "others": []}
                 _add(item, tar, member, suffix.lower())
     except tarfile.ReadError as error:
         if not item:
