@@ -288,6 +288,8 @@ class AlignedModel:
         if isinstance(items, Examples):
             items = items.features if backbone is None else items.items
         if backbone is not None:
+            if isinstance(items, list | tuple) and not items:
+                return np.zeros((0, self.dim), dtype=np.float32)
             if not _is_raw(items):
                 raise ValueError(
                     f"this model was trained together with its {side} encoder "
@@ -434,9 +436,10 @@ class AlignedModel:
         if card.metrics:
             rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in card.metrics.items())
             parts.append("## Held-out metrics\n| metric | value |\n|---|---|\n" + rows)
+        given = "x_items, y_items" if self.trained_encoders else "x_features, y_features"
         parts.append(
             '## Use\n```python\nimport setclip\n\nmodel = setclip.load("this folder")\n'
-            "model.similarity(x_features, y_features)\n```"
+            f"model.similarity({given})\n```"
         )
         return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -56,6 +56,39 @@ def test_too_few_pairs_or_one_item_again_and_again_expect_nothing():
     assert expect(make_pools(np.repeat(x[:1], 30, axis=0), y[:30])) is None
 
 
+@pytest.mark.parametrize("pairs", [20, 60, 200])
+def test_pairs_without_pools_expect_what_their_own_number_can_show(pairs):
+    """A prior on the share of rivals ahead, carried from 12 to 1,000, would rule out the truth."""
+    x, y = planted(pairs, noise=0.05)
+    found = expect(make_pools(x, y))
+    assert found.gallery == min(2 * pairs, 1000)
+    assert found.high > 90
+    assert f"in a gallery of {found.gallery} of ridge CCA" in told(setclip.diagnose(x, y))
+
+
+def test_copies_neither_show_geometry_nor_stand_in_the_way():
+    x, y = planted(300, noise=0.3)
+    copies = np.repeat(np.arange(40), 5)
+    strange = y[np.random.default_rng(0).permutation(40)][copies]
+    assert setclip.diagnose(x[copies], strange).alignability.level in ("none", "unknown")
+    own = setclip.diagnose(x[copies], y[copies], x_pool=x[40:], y_pool=y[40:])
+    single = setclip.diagnose(x[:40], y[:40], x_pool=x[40:], y_pool=y[40:])
+    assert own.alignability.pairs == single.alignability.pairs == 40
+    assert own.expectation.high > 0.8 * single.expectation.high
+
+
+def test_an_item_at_the_centre_of_its_side_is_no_error():
+    grid = np.arange(-20.0, 21.0)[:, None].astype(np.float32)
+    features = np.concatenate([grid, grid**3 / 400], axis=1)
+    assert setclip.diagnose(features, features).expectation is not None
+
+
+def test_few_held_out_pairs_do_not_take_the_place_of_more_known_ones():
+    x, y = planted(20)
+    found = setclip.diagnose(x[:9], y[:9], x_held_out=x[9:12], y_held_out=y[9:12])
+    assert found.alignability.pairs == 9
+
+
 def test_what_is_too_near_is_the_users_to_say():
     """One spot of a sphere: each is a near-duplicate of all others, unless it is said not to be."""
     x, y = planted(60)
@@ -115,8 +148,8 @@ def test_what_pools_are_worth_is_read_off_the_curve_of_pairs_alone():
     assert CURVE.worth_of_pools(81) is None
     equal = MeasuredCurve("s", 0.4, 3, 9, (10, 20), (30, 20), (30, 30), 9.0)
     assert equal.worth_of_pools(10) == pytest.approx(0, abs=1e-6)
-    # From 40 % at 10 pairs to 50 % at 20.
-    assert CURVE.slope(10) == pytest.approx(np.log(60 / 40) / np.log(2))
+    # Of the pairs alone, from 10 % at 10 pairs to 20 % at 20.
+    assert CURVE.slope(10) == pytest.approx(np.log((20 / 80) / (10 / 90)) / np.log(2))
 
 
 def test_the_curves_that_ship_are_sound():
@@ -201,9 +234,10 @@ def test_held_out_pairs_are_checked_by_their_own_names(change, told, pairs):
 
 
 def test_a_map_without_pairs_is_believed_by_its_agreement():
-    assert "cannot work here" in _on_blind(Blind(0.02, 3.0))
-    assert "gamble" in _on_blind(Blind(0.3, 3.0))
-    assert "can work here" in _on_blind(Blind(0.9, 3.0))
+    assert "cannot work here" in _on_blind(Blind(0.02, 3.0, 500))
+    assert "gamble" in _on_blind(Blind(0.3, 3.0, 500))
+    assert "can work here" in _on_blind(Blind(0.9, 3.0, 500))
+    assert "cannot be told" in _on_blind(Blind(0.9, 3.0, 12))
 
 
 def test_deep_tells_what_the_map_cost_and_whether_to_believe_it(monkeypatch):

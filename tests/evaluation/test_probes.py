@@ -112,6 +112,36 @@ def test_bad_arguments_are_refused(probe, arguments: dict, message: str) -> None
         probe(z, labels, z, labels, **arguments)
 
 
+@pytest.mark.parametrize("probe", [knn_probe, linear_probe])
+def test_labels_of_a_data_frame_are_strings(probe) -> None:
+    z, labels = blobs(24, 3, 0.1)
+    names = np.array([f"class {label}" for label in labels], dtype=object)
+    assert probe(z, names, z, names).accuracy == 100
+
+
+def test_knn_of_two_types_of_labels_is_refused() -> None:
+    with pytest.raises(ValueError, match="so none can be right"):
+        knn_probe(np.eye(2), [0, 1], np.eye(2), ["0", "1"])
+
+
+def test_knn_at_a_low_temperature_hears_the_nearest() -> None:
+    train = np.eye(3)
+    test = -np.ones((3, 3)) + 0.5 * np.eye(3)  # all cosines are negative
+    assert knn_probe(train, [0, 1, 2], test, [0, 1, 2], temperature=1e-4).accuracy == 100
+
+
+@pytest.mark.parametrize("rare", [1, 10])
+def test_a_class_in_a_single_row_or_group_does_not_choose_the_penalty(rare: int) -> None:
+    """The fold that holds it out has one class left, and nothing to score."""
+    z, _ = blobs(40, 2, 0.5)
+    labels = (np.arange(40) < rare).astype(int)
+    z[labels == 1] += 3
+    groups = np.where(labels == 1, 0, np.arange(40))
+    found = linear_probe(z, labels, z, labels, train_groups=groups, strengths=(1e-6, 1.0))
+    assert found.accuracy == 100
+    assert found.setting == "C=1"
+
+
 def test_bad_labels_are_refused() -> None:
     with pytest.raises(ValueError, match="test_labels holds float64"):
         knn_probe(np.eye(2), [0, 1], np.eye(2), [0.0, 1.0])

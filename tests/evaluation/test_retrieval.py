@@ -126,6 +126,19 @@ def test_rotation_and_block_size_do_not_matter() -> None:
         np.testing.assert_array_equal(other.y_to_x.ranks, plain.y_to_x.ranks)
 
 
+def test_large_ids_of_two_kinds_of_integers_stay_apart() -> None:
+    z = np.eye(4, dtype=np.float32)
+    ids = 2**60 + np.arange(4)
+    swapped = z[[1, 0, 3, 2]]
+    found = retrieval(z, swapped, x_ids=ids, y_ids=ids.astype(np.uint64), ks=(1,))
+    assert found.recall[1] == 0
+
+
+def test_ids_of_a_data_frame_are_strings() -> None:
+    z, ids = np.eye(3), np.array(["a", "b", "c"], dtype=object)
+    assert retrieval(z, z, x_ids=ids, y_ids=ids, ks=(1,)).recall[1] == 100
+
+
 def test_string_ids_match_as_numbers_do() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((6, 4)), rng.standard_normal((12, 4))

@@ -82,6 +82,8 @@ def test_what_cannot_be_probed():
     z, terms = np.eye(3), np.eye(3, dtype=bool)
     with pytest.raises(ValueError, match="one group"):
         ridge_terms(z, terms, z, terms, train_groups=[0, 0, 0])
+    with pytest.raises(ValueError, match=r"train_groups has shape \[2\] for 3 train rows"):
+        ridge_terms(z, terms, z, terms, train_groups=[0, 1])
     with pytest.raises(ValueError, match=r"\[3, 3\] and test_terms \[3, 2\]"):
         knn_terms(z, terms, z, terms[:, :2])
     with pytest.raises(ValueError, match="both must be positive"):

@@ -50,10 +50,17 @@ def proposed(pools, per_item):
     return propose(zx, zy, pools, per_item=per_item)
 
 
+def trial_of(pools, groups=None, **options):
+    groups = np.arange(pools.n_pairs) if groups is None else groups
+    return run_trial(METHOD, pools, groups, seed=0, say=lambda _: None, **options)
+
+
 @pytest.mark.parametrize("overlap", [1.0, 0.5])
 def test_probabilities_are_frequencies(overlap):
     pools, x_rows, y_rows = planted(3600, noise=0.8, pairs=1200, overlap=overlap)
-    trial = run_trial(METHOD, pools, per_item=2, folds=5, seed=0, say=lambda _: None)
+    trial = run_trial(
+        METHOD, pools, np.arange(pools.n_pairs), per_item=2, folds=5, seed=0, say=lambda _: None
+    )
     found = proposed(pools, per_item=2)
     right = x_rows[found.x] == y_rows[found.y]
     chance = calibrate(trial, coverage=overlap)(found)
@@ -67,7 +74,9 @@ def test_probabilities_are_frequencies(overlap):
 def test_the_coverage_is_found_from_the_scores():
     for overlap in (0.0, 0.4, 1.0):
         pools, *_ = planted(1400, noise=0.3, pairs=400, overlap=overlap)
-        trial = run_trial(METHOD, pools, per_item=1, folds=5, seed=0, say=lambda _: None)
+        trial = run_trial(
+            METHOD, pools, np.arange(pools.n_pairs), per_item=1, folds=5, seed=0, say=lambda _: None
+        )
         share, error = estimate_coverage(trial, proposed(pools, per_item=1))
         assert error < 0.1
         assert abs(share - overlap) < 2.5 * error
@@ -123,7 +132,9 @@ def test_inside_sets_matches_stay_inside():
     sets = np.repeat(np.arange(10), 6)
     pools = make_pools(x[:30], y[:30], x_pool=x[30:], y_pool=y[30:], x_sets=sets, y_sets=sets)
     assert len(blocks_of(pools)) == 10
-    trial = run_trial(METHOD, pools, per_item=2, folds=3, seed=0, say=lambda _: None)
+    trial = run_trial(
+        METHOD, pools, np.arange(pools.n_pairs), per_item=2, folds=3, seed=0, say=lambda _: None
+    )
     assert trial.pairs == 30
     # Each held-out pair joined three sets, of which a third may be held out with it.
     assert len(trial.hits) == 30 * 3 * 2
@@ -132,3 +143,17 @@ def test_inside_sets_matches_stay_inside():
     assert (sets[found.x] == sets[found.y]).all()
     assert (found.x == found.y)[found.rank == 1].mean() > 0.5
     assert calibrate(trial, coverage=1.0)(found).max() > 0.5
+
+
+@pytest.mark.parametrize("related", [False, True])
+def test_copies_among_the_pairs_do_not_flatter(related):
+    """Held out apart, an item's copies in training would tell which y is its own."""
+    rng = np.random.default_rng(0)
+    pools, *_ = planted(360, noise=0.2, pairs=60, overlap=0.0)
+    copies = np.repeat(np.arange(60), 5)
+    y = pools.y_pairs if related else rng.permutation(pools.y_pairs)
+    pools = make_pools(pools.x_pairs[copies], y[copies], x_pool=pools.x_pool, y_pool=pools.y_pool)
+    trial = trial_of(pools, copies, per_item=1, folds=5)
+    assert trial.pairs == 300
+    # Any copy of the partner is right.
+    assert trial.hits.mean() > 0.7 if related else trial.hits.mean() < 0.1

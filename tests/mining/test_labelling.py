@@ -9,7 +9,7 @@ import pytest
 from tiny import write_arrays
 
 from setclip.config import parse_config
-from setclip.data.material import Shown
+from setclip.data.material import Shown, look
 from setclip.mining import choose_items, suggest_run
 from setclip.mining.labelling import item_name
 from setclip.run import run_fit
@@ -94,6 +94,8 @@ def test_an_item_is_named_by_what_it_has():
     assert item_name(Shown("an owl", Path("owl.png"))) == "owl.png"
     assert item_name(Shown("an owl", b"\x89PNG")) == "an owl"
     assert item_name(Shown("", sequence="MKV")) == "MKV"
+    assert item_name(look(("a dog", "a hound"), "text")) == "a dog"
+    assert item_name(look(Path("chains/1abc.pdb"), "structure")) == "chains/1abc.pdb"
 
 
 def test_more_items_than_there_are_and_no_such_side(run):

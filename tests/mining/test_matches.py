@@ -50,7 +50,7 @@ def test_the_table_holds_every_candidate_the_best_first(tmp_path):
 
 
 def test_one_set_and_folds_that_are_more_than_the_pairs(tmp_path):
-    data = {**write_arrays(tmp_path, pairs=12)}
+    data = {**write_arrays(tmp_path, pairs=12), "near_duplicate": 1.0}
     for side in "xy":
         np.save(tmp_path / f"{side}_sets.npy", np.zeros(40, dtype=np.int64))
         data[f"{side}_sets"] = str(tmp_path / f"{side}_sets.npy")

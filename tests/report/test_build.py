@@ -41,10 +41,11 @@ def test_a_report_is_the_same_every_time(content: ReportContent, tmp_path: Path)
 def test_pictures_of_an_earlier_report_go_and_those_of_the_user_stay(tmp_path: Path) -> None:
     figures = tmp_path / "figures"
     figures.mkdir()
-    for name in ("results-9-1.png", "curves.png", "mine.png"):
+    mine = ("mine.png", "results-poster.png", "retrieved-a.png")
+    for name in ("results-9-1.png", "curves.png", *mine):
         (figures / name).write_bytes(b"old")
     write_report(ReportContent("t", "v"), tmp_path)
-    assert [p.name for p in figures.iterdir()] == ["mine.png"]
+    assert sorted(p.name for p in figures.iterdir()) == sorted(mine)
 
 
 def test_a_failed_write_leaves_the_old_page(

@@ -109,3 +109,10 @@ def test_an_empty_side_is_allowed() -> None:
     views = project(x, x[:0], x, x[:0])
     assert views.after.y.shape == (0, 2)
     assert views.before.y.shape == (0, 2)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_very_small_and_large_features_have_a_map(scale: float) -> None:
+    values, labels = clusters(30, 4, seed=1)
+    points = project(scale * values, scale * values, values, values).before.x
+    assert purity(points, labels) > 0.9

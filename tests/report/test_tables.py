@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from setclip.evaluation import Interval
-from setclip.report import Column, ReportContent, ResultTable, Row
+from setclip.report import Column, ReportContent, ResultTable, Row, tables
+from setclip.report.standings import Scale
 from setclip.report.tables import CellView, number, table_view
 
 Content = Callable[..., ReportContent]
@@ -49,6 +50,14 @@ def test_an_interval_without_ends_is_a_dot() -> None:
     assert cell.span == ""
     assert cell.dots is not None
     assert cell.dots.low == cell.dots.mean == cell.dots.high
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(99.93, 99.96, ("99.930", "99.960")), (0, 1500, ("0", "1,500")), (0.2, 0.9, ("0.20", "0.90"))],
+)
+def test_the_ends_of_an_axis_differ(low: float, high: float, expected: tuple[str, str]) -> None:
+    assert tables._ends(Scale(low, high)) == expected
 
 
 def test_dots_lie_where_the_values_are(content: ReportContent) -> None:

@@ -20,7 +20,7 @@ from setclip.data.bad_items import (
     write_bad_items,
 )
 from setclip.data.held_out import HeldOut
-from setclip.data.material import Keys, Material
+from setclip.data.material import Material
 from setclip.data.pools import RawItems, make_pools
 from setclip.mining import mine_run
 from setclip.model import AlignedModel
@@ -298,7 +298,7 @@ def test_report_shows_verdict_comparison_warning_and_config(tmp_path):
 
 @pytest.mark.parametrize("part", ["x_pairs", "y_test"])
 def test_rows_of_zeros_do_not_keep_a_run_from_its_report(tmp_path, part):
-    data = write_arrays(tmp_path)
+    data = {**write_arrays(tmp_path), "near_duplicate": 1.0}
     rows = np.load(tmp_path / f"{part}.npy")
     rows[[3, 7]] = 0
     np.save(tmp_path / f"{part}.npy", rows)
@@ -462,13 +462,12 @@ def test_a_test_item_at_the_centre_does_not_lose_the_model(tmp_path):
     assert "median rank" in run_report(config.output).read_text()
 
 
-def test_probes_see_what_repeats_in_the_test_on_one_side(tmp_path):
+def test_probes_see_what_repeats_in_the_test_on_one_side():
     x = np.repeat(np.eye(4, dtype=np.float32), 3, axis=0)
     material = Material(make_pools(x, x), x, x, [], [])
-    config = config_of(tmp_path)
-    assert len(set(_test_groups(material, config))) == 4
+    assert len(set(_test_groups(material))) == 4
     for drawn in (
         replace(material, held_out=HeldOut(12, 12, grouped=True)),
-        replace(material, keys=Keys(*[np.arange(12)] * 3, alone=True)),
+        replace(material, near_duplicate=np.inf),
     ):
-        assert len(set(_test_groups(drawn, config))) == 12
+        assert len(set(_test_groups(drawn))) == 12

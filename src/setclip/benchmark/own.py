@@ -18,7 +18,7 @@ from setclip.benchmark.suites import (
 from setclip.config import RunConfig
 from setclip.data.material import load_material
 from setclip.data.pools import NO_SET, IntArray
-from setclip.data.splits import NEAR_DUPLICATE, near_duplicate_groups, split_by_group
+from setclip.data.splits import split_by_group
 
 FEWEST = 20
 """Known pairs below which a quarter of them measures nothing."""
@@ -50,13 +50,8 @@ def own_data(config: RunConfig, *, name: str, progress: bool = True) -> Benchmar
         )
     keys = material.keys
     # Of some data all items are distinct, however near, and their concepts alone tie them together.
-    distinct = keys is not None and keys.alone
-    near = np.inf if distinct else getattr(config.data, "near_duplicate", NEAR_DUPLICATE)
-    groups = near_duplicate_groups(
-        *(() if distinct else (pools.x_pairs, pools.y_pairs)),
-        threshold=near,
-        keys=[] if keys is None else [keys.pairs],
-    )
+    near = material.near_duplicate
+    distinct, groups = np.isinf(near), material.pair_groups
     n_groups = len(np.unique(groups))
     if 1 < n_groups < FEWEST_GROUPS:
         raise ValueError(

@@ -30,6 +30,7 @@ from setclip.data.pools import (
     make_pools,
 )
 from setclip.data.splits import (
+    NEAR_DUPLICATE,
     draw_rows_of_pools,
     near_duplicate_groups,
     near_duplicates_of,
@@ -51,12 +52,15 @@ class Shown:
         picture: Encoded image, or None.
         sequence: Its letters, where it is a protein's sequence.
         structure: What `proteins.packed.read_chain` reads, where it is a protein's structure.
+        found_by: What finds it again where the caption does not: its path, or the first of several
+            texts.
     """
 
     caption: str
     picture: bytes | Path | None = None
     sequence: str = ""
     structure: Item | None = None
+    found_by: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +91,11 @@ class Keys:
         pairs: Negative numbers do not repeat. Shape [p].
         x_pool: Shape [n].
         y_pool: Shape [m].
-        alone: Whether items that are near-duplicates by their features may be parted.
     """
 
     pairs: IntArray
     x_pool: IntArray
     y_pool: IntArray
-    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ class Material:
         places: Where the items of the pools stand in what was read, by stream ("x pairs").
         held_out: What is kept out of training, in numbers.
         keys: What another split must not tear apart; None where nothing ties items together.
+        near_duplicate: Cosine above which two items count as near-duplicates; infinite where all
+            are distinct, however near.
     """
 
     pools: Pools
@@ -147,6 +151,15 @@ class Material:
     places: Mapping[str, Places] = field(default_factory=dict)
     held_out: HeldOut = field(default_factory=HeldOut)
     keys: Keys | None = None
+    near_duplicate: float = NEAR_DUPLICATE
+
+    @property
+    def pair_groups(self) -> IntArray:
+        """Known pairs of one number are learned from together or not at all. Shape [p]."""
+        distinct = np.isinf(self.near_duplicate)
+        alike = () if distinct else (self.pools.x_pairs, self.pools.y_pairs)
+        own = np.arange(self.pools.n_pairs) if self.keys is None else self.keys.pairs
+        return near_duplicate_groups(*alike, threshold=self.near_duplicate, keys=[own])
 
     @property
     def test_x(self) -> Examples:
@@ -199,6 +212,7 @@ def _from_arrays(data: ArraysData) -> Material:
         held_out=HeldOut(
             len(files.x_test), len(files.x_test), why="data.x_test and data.y_test are not given"
         ),
+        near_duplicate=data.near_duplicate,
     )
 
 
@@ -262,9 +276,8 @@ def _from_dataset(data: BundledData, seed: int, progress: bool) -> Material:
             np.arange(len(dataset)), dataset.called, rows.pairs, rows.x_pool, rows.y_pool
         ),
         held_out=HeldOut(len(held), len(test), not dataset.distinct),
-        keys=Keys(
-            groups[rows.pairs], groups[rows.x_pool], groups[rows.y_pool], alone=dataset.distinct
-        ),
+        keys=Keys(groups[rows.pairs], groups[rows.x_pool], groups[rows.y_pool]),
+        near_duplicate=np.inf if dataset.distinct else NEAR_DUPLICATE,
     )
 
 
@@ -376,6 +389,7 @@ def _from_rows(config: RunConfig, data: RowsData, manifest: Manifest, progress: 
         ),
         held_out=replace(held_out, left_out=left_out),
         keys=Keys(_keys(manifest, known), _keys(manifest, x_pool), _keys(manifest, y_pool)),
+        near_duplicate=data.near_duplicate,
     )
 
 
@@ -426,11 +440,13 @@ def _groups_of(manifest: Manifest, rows: IntArray) -> IntArray:
 def look(item: Item, modality: str) -> Shown:
     """How a raw item is shown: a picture, a text, or a protein's sequence or structure."""
     if isinstance(item, tuple):
-        return Shown(f"{item[0]} (and {len(item) - 1} more)")
+        return Shown(f"{item[0]} (and {len(item) - 1} more)", found_by=item[0])
     if modality == "sequence":
         return Shown("", sequence=str(item))
     if modality == "structure":
-        return Shown("" if isinstance(item, bytes) else Path(item).name, structure=item)
+        if isinstance(item, bytes):
+            return Shown("", structure=item)
+        return Shown(Path(item).name, structure=item, found_by=str(item))
     return Shown(item.name, item) if isinstance(item, Path) else Shown(str(item))
 
 

@@ -140,6 +140,17 @@ def one_per_group(rows: IntArray, groups: npt.ArrayLike, *, seed: int = 0) -> In
     return np.sort(shuffled[first])
 
 
+def distinct_rows(*features: FloatArray, threshold: float = NEAR_DUPLICATE) -> IntArray:
+    """One row of each group of near-duplicates, the first: what repeats shows nothing anew.
+
+    Args:
+        features: Arrays of the same items. Each shape [n, d].
+        threshold: Cosine above which two rows are near-duplicates.
+    """
+    groups = near_duplicate_groups(*features, threshold=threshold)
+    return np.sort(np.unique(groups, return_index=True)[1])
+
+
 @dataclass(frozen=True)
 class PoolRows:
     """Which rows of a data set are shown as what.

@@ -2,7 +2,7 @@
 
 from setclip.diagnosis.expectation import Expectation, expect
 from setclip.diagnosis.measured import MeasuredCurve, measured_curves
-from setclip.diagnosis.overview import Diagnosis, diagnose, diagnose_pools
+from setclip.diagnosis.overview import Diagnosis, diagnose, diagnose_pools, shared_geometry
 
 __all__ = [
     "Diagnosis",
@@ -12,4 +12,5 @@ __all__ = [
     "diagnose_pools",
     "expect",
     "measured_curves",
+    "shared_geometry",
 ]

@@ -14,6 +14,7 @@ from sklearn.model_selection import GroupKFold
 from setclip.data.pools import FloatArray, IntArray, Pools
 from setclip.data.splits import NEAR_DUPLICATE, near_duplicate_groups
 from setclip.evaluation import ranks
+from setclip.evaluation.rows import lost_apart
 from setclip.linear.cca import cca
 from setclip.linear.cross_covariance import from_pairs
 from setclip.linear.maps import Alignment, Principal, principal
@@ -41,7 +42,8 @@ class Expectation:
     """R@10 in percent, mean of both directions, as 95 % intervals.
 
     Attributes:
-        gallery: Items among which the partner is sought.
+        gallery: Items among which the partner is sought: as asked, or twice those that there are to
+            rank among if that is less, since few rivals cannot show how many of many lie ahead.
         pairs: Known pairs.
         low: Lower end with these pairs.
         high: Upper end.
@@ -71,14 +73,14 @@ def expect(
     """What ridge CCA should reach, by fits on nested parts of the pairs.
 
     Each fold fits CCA, once with the covariances of all data and once with those of the pairs, on a
-    quarter, a half and all of its training pairs, and ranks the held-out pairs among the pools; of
-    the two the better counts. Ranks are carried to the asked gallery by the
+    quarter, a half and all of its training pairs, and ranks the held-out pairs among all pairs and
+    the pools; of the two the better counts. Ranks are carried to the asked gallery by the
     beta-binomial, and the logit of R@10 is drawn as a line over the logarithm of the number of
     pairs. The interval resamples the held-out pairs.
 
     Args:
         pools: Pairs, and pools as distractors.
-        gallery: Items to rank among, above 10.
+        gallery: Items to rank among, above 10; at most, see :class:`Expectation`.
         more: Pairs more, to say what they would add.
         slope: Of the logit of R@10 over the natural logarithm of the number of pairs, expected
             beforehand, and its standard deviation: few pairs show little of it.
@@ -98,14 +100,16 @@ def expect(
     folds = min(FOLDS, len(np.unique(groups)))
     if folds < 2:
         return None
+    there = len(x) + min(min(len(pools.x_pool), len(pools.y_pool)), MOST_DISTRACTORS)
+    gallery = max(min(gallery, 2 * there), 11)
     both, counts = _held_out_hits(pools, x, y, groups, folds, gallery, rng)
     if not len(counts):
         return None
-    here, there = pools.n_pairs, pools.n_pairs + more
+    here, later = pools.n_pairs, pools.n_pairs + more
     hits = max(both, key=lambda found: float(found[-1].mean()))
     drawn = rng.integers(hits.shape[1], size=(DRAWS, hits.shape[1]))
     line = _line(np.log(counts), _logit(hits[:, drawn].mean(axis=2)), slope)
-    low, high = line.interval(np.log([here, there]))
+    low, high = line.interval(np.log([here, later]))
     curve = [(round(c), 100 * float(h)) for c, h in zip(counts, hits.mean(axis=1), strict=True)]
     return Expectation(gallery, here, low[0], high[0], low[1], high[1], tuple(curve))
 
@@ -145,8 +149,16 @@ def _held_out_hits(
                 fitted[i] = False
                 continue
             for source, maps in enumerate(fits):
-                zx, zy = ([z[test], pool] for z, pool in zip((left, right), others, strict=True))
-                hits[source, i, test] = _hits(maps, zx, zy, gallery)
+                zx, zy = lost_apart(
+                    *(
+                        maps_of(np.concatenate([z, pool])).astype(np.float32)
+                        for maps_of, z, pool in zip(
+                            (maps.x, maps.y), (left, right), others, strict=True
+                        )
+                    )
+                )
+                there = _hit(zx, zy, groups, test, gallery), _hit(zy, zx, groups, test, gallery)
+                hits[source, i, test] = (there[0] + there[1]) / 2
     return hits[:, fitted], counts[fitted]
 
 
@@ -164,21 +176,19 @@ def _fits(axes: tuple[Principal, Principal], x: Array, y: Array) -> Iterator[Ali
     yield cca(own[0], own[1], cross, penalty=PENALTY, power=POWER)
 
 
-def _hits(maps: Alignment, x: list[Array], y: list[Array], gallery: int) -> Array:
-    """Mean of both directions. `x` and `y` hold the held-out rows, then the distractors."""
-    zx, zy = [maps.x(z) for z in x], [maps.y(z) for z in y]
-    return (_hit(zx[0], zy[0], zy[1], gallery) + _hit(zy[0], zx[0], zx[1], gallery)) / 2
+def _hit(zx: FloatArray, zy: FloatArray, groups: IntArray, asked: IntArray, gallery: int) -> Array:
+    """Probability that the partner is among the first 10 of a gallery of another size.
 
-
-def _hit(query: Array, own: Array, distractors: Array, gallery: int) -> Array:
-    """Probability that the partner is among the first 10 of a gallery of another size."""
-    found = ranks(
-        query,
-        np.concatenate([own, distractors]),
-        np.arange(len(query)),
-        np.arange(len(own) + len(distractors)),
-    )
-    rivals = len(own) + len(distractors) - 1
+    Args:
+        zx: The pairs, then the pool, in the shared space.
+        zy: Likewise of the side where partners are sought.
+        groups: Near-duplicates among the pairs: they neither help nor stand in the way.
+        asked: Pairs that were held out.
+        gallery: Its size.
+    """
+    alone = groups.max() + 1 + np.arange(len(zy) - len(groups))
+    found = ranks(zx[asked], zy, groups[asked], np.concatenate([groups, alone]))
+    rivals = len(zy) - found.positives
     ahead = found.better + found.tied / 2
     # Jeffreys' prior on the share of rivals ahead: none of 50 ahead is not none of 1,000.
     return np.asarray(

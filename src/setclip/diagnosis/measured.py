@@ -53,8 +53,8 @@ class MeasuredCurve:
         return max(0.0, float(np.exp(np.interp(reached, alone, counts))) - pairs)
 
     def slope(self, pairs: int) -> float:
-        """Logit of R@10 over the logarithm of the number of pairs, around `pairs`."""
-        share = np.clip(np.asarray(self.with_pools) / 100, 0.001, 0.999)
+        """Logit of R@10 over the logarithm of the number of pairs alone, around `pairs`."""
+        share = np.clip(np.asarray(self.pairs_only) / 100, 0.001, 0.999)
         heights, along = np.log(share / (1 - share)), np.log(self.pairs)
         steps = np.diff(heights) / np.diff(along)
         middles = (along[1:] + along[:-1]) / 2

@@ -9,19 +9,28 @@ import numpy as np
 import numpy.typing as npt
 
 from setclip.data.pools import FloatArray, Pools, make_pools, matrix
-from setclip.data.splits import NEAR_DUPLICATE
+from setclip.data.splits import NEAR_DUPLICATE, distinct_rows
 from setclip.diagnosis.expectation import FEWEST_PAIRS, SLOPE, Expectation, expect
 from setclip.diagnosis.measured import NEAR, measured_curves, nearest_curve
 from setclip.evaluation.alignability import FEWEST_PAIRS as FEWEST_FOR_GEOMETRY
-from setclip.evaluation.alignability import SOME, Alignability, alignability, with_directions
+from setclip.evaluation.alignability import (
+    SOME,
+    Alignability,
+    alignability,
+    linear_cka,
+    with_directions,
+)
+from setclip.evaluation.rows import sample_rows
 from setclip.linear.transport_procrustes import AGREED, UNRELATED
 from setclip.methods.blind import blind_map
 from setclip.seeds import as_seed
 
-GALLERY, MORE = 1000, 100
+GALLERY, MORE, MOST_PAIRS = 1000, 100, 5000
 SHIFT_AXES, SHIFT_ROWS = 20, 1000
 # Area under the curve: ½ where nothing tells pairs from pool.
 SHIFTED = 0.65
+# In pools of 12 unrelated items two maps agreed on two thirds, in pools of 16 on a quarter.
+FEWEST_BLIND = 50
 
 
 @dataclass(frozen=True)
@@ -31,10 +40,12 @@ class Blind:
     Attributes:
         agreement: Share of x to which two searches give the same nearest y.
         seconds: What it cost.
+        pool: Items of the smaller pool.
     """
 
     agreement: float
     seconds: float
+    pool: int
 
 
 @dataclass(frozen=True)
@@ -112,10 +123,36 @@ def diagnose(
     pools = make_pools(x_pairs, y_pairs, x_pool=x_pool, y_pool=y_pool)
     held_out = _held_out(pools, x_held_out, y_held_out)
     shown = pools.x_pairs, pools.y_pairs
-    if pools.n_pairs < FEWEST_FOR_GEOMETRY and held_out is not None:
+    if held_out is not None and pools.n_pairs < FEWEST_FOR_GEOMETRY <= len(held_out[0]):
         shown = held_out
-    shared = alignability(*with_directions(*shown), seed=seed)
+    shared = shared_geometry(*shown, near_duplicate=near_duplicate, seed=seed)
     return diagnose_pools(pools, shared, deep=deep, near_duplicate=near_duplicate, seed=seed)
+
+
+def shared_geometry(
+    x: FloatArray, y: FloatArray, *, near_duplicate: float = NEAR_DUPLICATE, seed: int = 0
+) -> Alignability:
+    """:func:`setclip.evaluation.alignability.alignability` of pairs of any kind.
+
+    Pairs with a row of zeros have no direction, and of near-duplicates one is looked at: that
+    copies lie near each other on both sides says nothing of the two spaces.
+
+    Args:
+        x: Shape [p, d_x].
+        y: Row-aligned. Shape [p, d_y].
+        near_duplicate: Cosine above which two items count as near-duplicates.
+        seed: Of the sample of 5,000 pairs, and of the bootstrap.
+
+    Raises:
+        ValueError: A side without variance.
+    """
+    x, y = with_directions(x, y)
+    rows = sample_rows(len(x), MOST_PAIRS, seed)
+    x, y = x[rows], y[rows]
+    kept = distinct_rows(x, y, threshold=near_duplicate)
+    if len(kept) < FEWEST_FOR_GEOMETRY <= len(x):
+        linear_cka(x, y)  # which names a side without variance
+    return alignability(x[kept], y[kept], seed=seed)
 
 
 def _held_out(
@@ -213,7 +250,8 @@ def shift(pairs: FloatArray, pool: FloatArray, *, seed: int = 0) -> float | None
 def _blind(pools: Pools, seed: int) -> Blind:
     started = time.perf_counter()
     found = blind_map(pools, seed=seed)
-    return Blind(found.agreement, time.perf_counter() - started)
+    smaller = min(len(pools.x_pool), len(pools.y_pool))
+    return Blind(found.agreement, time.perf_counter() - started, smaller)
 
 
 def _on_recall(found: Diagnosis) -> str:
@@ -280,6 +318,11 @@ def _on_blind(blind: Blind) -> str:
         f"two maps fitted without pairs agree on {blind.agreement:.0%} of the items "
         f"({blind.seconds:.0f} s)"
     )
+    if blind.pool < FEWEST_BLIND:
+        return (
+            f"Whether zero pairs can work here cannot be told: {measured}, but so they may by "
+            f"chance in a pool of {blind.pool}; {FEWEST_BLIND} items or more a side would show it."
+        )
     if blind.agreement < UNRELATED:
         return (
             f"Zero pairs cannot work here, as far as can be told without one: {measured}. Label "

@@ -29,6 +29,7 @@ FEWEST_PAIRS = 10
 # glosses, which align without any pair; 0.18 to 0.26 for images and captions of emoji, where pools
 # add a little; both hardly depend on the number of pairs.
 MUCH, SOME = 0.35, 0.10
+ROUNDING = 1e-6
 
 _ADVICE: dict[Level, str] = {
     "much": "unpaired data should help a lot, perhaps even without pairs",
@@ -88,7 +89,7 @@ class Alignability:
         if self.mutual_knn is None:
             return "unknown"
         overlap = self.mutual_knn.overlap
-        if overlap.low <= self.mutual_knn.chance:
+        if overlap.low <= self.mutual_knn.chance + ROUNDING:
             return "unknown" if self.mutual_knn.above_chance(overlap.high) >= SOME else "none"
         shared = self.mutual_knn.above_chance(overlap.mean)
         return "much" if shared >= MUCH else "some" if shared >= SOME else "little"

@@ -63,12 +63,23 @@ def shared_codes(
             f"ids are {left.dtype} on one side and {right.dtype} on the other, so none can match. "
             "Use one type on both sides."
         )
+    if {left.dtype.kind, right.dtype.kind} == {"i", "u"}:
+        # Together they would become floats, in which large numbers are one.
+        left, right = left.astype(str), right.astype(str)
     codes = np.unique(np.concatenate([left, right]), return_inverse=True)[1].astype(np.int64)
     return codes[:queries], codes[queries:]
 
 
+def as_names(values: npt.ArrayLike) -> npt.NDArray[np.generic]:
+    """An array; strings that came as objects, as those of a data frame do, are strings again."""
+    array = np.asarray(values)
+    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.ravel()):
+        return array.astype(str)
+    return array
+
+
 def _ids(values: npt.ArrayLike, rows: int) -> npt.NDArray[np.generic]:
-    ids = np.asarray(values)
+    ids = as_names(values)
     if ids.shape != (rows,):
         raise ValueError(
             f"ids of shape {list(ids.shape)} for {rows} rows: give one id a row, in a flat array."

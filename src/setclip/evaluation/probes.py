@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from setclip.evaluation.neighbours import neighbour_weights
+from setclip.evaluation.positives import as_names
 from setclip.evaluation.rows import (
     TIE,
     DoubleArray,
@@ -78,6 +79,11 @@ def knn_probe(
         raise ValueError(f"k is {k} and temperature {temperature}: both must be positive.")
     known = _labels("train_labels", train_labels, len(train))
     truth = _labels("test_labels", test_labels, len(test))
+    if (known.dtype.kind in "US") != (truth.dtype.kind in "US"):
+        raise ValueError(
+            f"labels are {known.dtype} in training and {truth.dtype} in the test, so none can be "
+            "right. Use one type for both."
+        )
     k = min(k, len(train))
     classes, codes = np.unique(known, return_inverse=True)
     order = np.argsort(codes, kind="stable")
@@ -87,7 +93,9 @@ def knn_probe(
     for first in range(0, len(test), rows):
         part = slice(first, first + rows)
         scores = test[part] @ train[order].T
-        votes = neighbour_weights(scores, k) * np.exp((scores - 1.0) / temperature)
+        # Of the nearest the exponent is 0: no temperature lets all votes vanish.
+        nearest = scores.max(axis=1, keepdims=True)
+        votes = neighbour_weights(scores, k) * np.exp((scores - nearest) / temperature)
         tally = np.add.reduceat(votes, firsts, axis=1, dtype=np.float64)
         credits[part] = _vote_credits(tally, classes, truth[part])
     return _probe(credits, known, truth, f"k={k}, temperature={temperature}")
@@ -154,23 +162,32 @@ def linear_probe(
             f"each of the {counts['classes']} classes has a single train row: a linear probe needs "
             "two rows of some class."
         )
-    search = GridSearchCV(
-        make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
-        {"logisticregression__C": list(strengths)},
-        cv=StratifiedGroupKFold(
-            min(folds, most, counts["groups"]), shuffle=True, random_state=seed
-        ),
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    splitter = StratifiedGroupKFold(
+        min(folds, most, counts["groups"]), shuffle=True, random_state=seed
     )
     with warnings.catch_warnings():
         # Rare classes that miss a fold are usual here and only blur the choice of C.
         warnings.filterwarnings("ignore", message="The least populated class")
-        search.fit(train, known, groups=groups)
-    credits = (search.predict(test) == truth).astype(np.float64)
-    return _probe(credits, known, truth, f"C={search.best_params_['logisticregression__C']:g}")
+        # Where one class is all that there is to learn, or to ask, no penalty shows.
+        splits = [
+            (rest, part)
+            for rest, part in splitter.split(train, known, groups)
+            if min(len(np.unique(known[rows])) for rows in (rest, part)) > 1
+        ]
+        search = GridSearchCV(model, {"logisticregression__C": list(strengths)}, cv=splits or None)
+        if splits:
+            model = search.fit(train, known)
+            chosen = model.best_params_["logisticregression__C"]
+        else:
+            chosen = strengths[-1]
+            model.set_params(logisticregression__C=chosen).fit(train, known)
+    credits = (model.predict(test) == truth).astype(np.float64)
+    return _probe(credits, known, truth, f"C={chosen:g}")
 
 
 def _labels(name: str, values: npt.ArrayLike, rows: int) -> Labels:
-    labels = np.asarray(values)
+    labels = as_names(values)
     if labels.shape != (rows,) or labels.dtype.kind not in "biuUS":
         raise ValueError(
             f"{name} holds {labels.dtype} of shape {list(labels.shape)}, expected {rows} whole "

@@ -118,6 +118,11 @@ def ridge_terms(
     check_widths(train_z=train, test_z=test)
     known, truth = _terms(train_terms, test_terms, len(train), len(test))
     groups = np.arange(len(train)) if train_groups is None else np.asarray(train_groups)
+    if groups.shape != (len(train),):
+        raise ValueError(
+            f"train_groups has shape {list(groups.shape)} for {len(train)} train rows: give one "
+            "group a row."
+        )
     tried: list[list[TermCounts]] = [[] for _ in penalties]
     for rest, part in _folds(groups, folds, seed):
         predict = _ridge(train[rest], known[rest], class_weights)

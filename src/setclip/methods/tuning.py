@@ -8,7 +8,7 @@ stand in the gallery as distractors; no test item is ever seen.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -32,6 +32,7 @@ class Fold:
         y: Shape [m, d_y].
         x_units: Held-out pair or set of each row of `x`, -1 for a distractor. Shape [n].
         y_units: Shape [m].
+        pairs: Which of the pairs are held out, in the order of `x`. Shape [p].
     """
 
     train: Pools
@@ -39,6 +40,7 @@ class Fold:
     y: FloatArray
     x_units: IntArray
     y_units: IntArray
+    pairs: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
 
 def make_folds(
@@ -48,6 +50,7 @@ def make_folds(
     seed: int = 0,
     limit: int | None = None,
     hold_sets: bool = True,
+    groups: IntArray | None = None,
 ) -> list[Fold]:
     """Split pairs and sets into folds.
 
@@ -61,13 +64,19 @@ def make_folds(
         limit: Make only the first so many of the folds; where sets are held out each has its own
             copy of the pools.
         hold_sets: Split the sets too; otherwise every fold trains on all of them.
+        groups: Pairs of one number are held out together; each by itself where none are given.
+            Shape [p].
     """
     rng = np.random.default_rng(seed)
     sets = pools.shared_sets if hold_sets else pools.shared_sets[:0]
-    pair_fold = rng.permutation(np.arange(pools.n_pairs) % folds)
+    if groups is None:
+        groups = np.arange(pools.n_pairs)
+    units = np.unique(groups, return_inverse=True)[1]
+    n_units = int(units.max(initial=-1)) + 1
+    pair_fold = rng.permutation(np.arange(n_units) % folds)[units]
     set_fold = rng.permutation(np.arange(len(sets)) % folds)
     # Folds beyond the count of units would hold nothing out.
-    usable = min(folds, max(pools.n_pairs, len(sets)))
+    usable = min(folds, max(n_units, len(sets)))
     if usable < 2:
         return []
     split = (
@@ -107,7 +116,7 @@ def _fold(
     y, y_units = _side(
         pools.y_pairs[held_pairs], pools.y_pool, pools.y_sets, y_held, n_pairs, train.y_pairs, rng
     )
-    return Fold(train, x, y, x_units, y_units)
+    return Fold(train, x, y, x_units, y_units, np.flatnonzero(held_pairs))
 
 
 def _without(rows: npt.NDArray[Any], held: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:

@@ -70,12 +70,15 @@ class Hubness:
 
 
 def hubness(zx: FloatArray, zy: FloatArray) -> Hubness:
-    """Mean cosine of each row with its ten nearest rows of the other side, unit rows given."""
-    sides = []
-    for rows, others in ((zx, zy), (zy, zx)):
-        nearest = top_k(rows, others, min(HUB_NEIGHBOURS, len(others)))
-        sides.append(nearest.scores.mean(axis=1))
-    return Hubness(sides[0], sides[1])
+    """Of both sides, unit rows given."""
+    return Hubness(nearness(zx, zy), nearness(zy, zx))
+
+
+def nearness(rows: FloatArray, others: FloatArray) -> FloatArray:
+    """Mean cosine of each row with its ten nearest of the others. Shape [n]."""
+    nearest = top_k(rows, others, min(HUB_NEIGHBOURS, len(others)))
+    means: FloatArray = nearest.scores.mean(axis=1)
+    return means
 
 
 def find_candidates(

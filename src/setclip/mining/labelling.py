@@ -42,7 +42,7 @@ def choose_items(
 
     Facility location, greedily: each step takes the item that most raises the sum over the pool of
     the cosine to the nearest labelled item, features centred. Any beginning of the list is the
-    greedy choice of that length, at least 63 % as good as the best.
+    greedy choice of that length, at least 63 % as good as the best, of the items looked at.
 
     Args:
         pool: Features of the unlabelled items. Shape [m, d].
@@ -118,4 +118,5 @@ def suggest_run(
 
 def item_name(item: Shown) -> str:
     """What finds an item again: its path, or its text, letters or number."""
-    return str(item.picture) if isinstance(item.picture, Path) else item.caption or item.sequence
+    path = str(item.picture) if isinstance(item.picture, Path) else ""
+    return item.found_by or path or item.caption or item.sequence

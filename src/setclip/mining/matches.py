@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from setclip.data.atomic import write_text
 from setclip.data.material import Material
-from setclip.data.pools import FloatArray, Pools
+from setclip.data.pools import FloatArray
 from setclip.methods import Method
 from setclip.mining.calibration import FEWEST_HELD_OUT, Trial, calibrate, estimate_coverage
 from setclip.mining.candidates import Candidates
@@ -95,8 +95,14 @@ def mine_run(
     if getattr(config.method, "trains_encoders", False):
         trial, about = _by_test(model, material, pool, per_item, config.seed)
     else:
-        trial, about = _by_folds(config.method, pools, per_item, folds, config.seed, say)
+        trial, about = _by_folds(config.method, material, per_item, folds, config.seed, say)
     probability, notes = _probabilities(trial, found, coverage, in_sets=len(pools.shared_sets) > 0)
+    strangers = len(pools.x_pool) - len(np.unique(found.x))
+    if strangers:
+        notes.append(
+            f"{strangers:,} of {len(pools.x_pool):,} x are in no set with a y: matches are sought "
+            "inside sets, so none is proposed for them."
+        )
     notes = [about, *notes]
     # Isotonic probabilities come in steps: inside a step the margin decides.
     order = np.lexsort(
@@ -122,15 +128,16 @@ def _check(coverage: float | None, per_item: int, folds: int) -> None:
 
 
 def _by_folds(
-    method: Method, pools: Pools, per_item: int, folds: int, seed: int, say: Say
+    method: Method, material: Material, per_item: int, folds: int, seed: int, say: Say
 ) -> tuple[Trial | None, str]:
     """A trial by fits without some of the pairs, and what to tell of it."""
+    pools, groups = material.pools, material.pair_groups
     if pools.n_pairs < FEWEST_HELD_OUT:
         return None, (
             f"No probability: {pools.n_pairs} pairs are too few to calibrate by, "
             f"{FEWEST_HELD_OUT} or more would do. The order is by margin."
         )
-    trial = run_trial(method, pools, per_item=per_item, folds=folds, seed=seed, say=say)
+    trial = run_trial(method, pools, groups, per_item=per_item, folds=folds, seed=seed, say=say)
     if trial is None:
         return None, (
             "No probability: without a part of the pairs too little is left to learn from. The "

@@ -19,6 +19,8 @@ from setclip.report.palette import DARK, LIGHT, css_variables
 
 THUMBNAIL = 96
 CAPTION_LIMIT = 280
+MOST = 0.99
+"""No higher probability is shown: three held-out matches of three make no certainty."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def review_page(
 
 def _row(row: ReviewRow) -> str:
     chance = "–" if row.probability is None else f"{100 * row.probability:.0f} %"
+    if row.probability is not None and row.probability > MOST:
+        chance = f"> {100 * MOST:.0f} %"
     width = 0.0 if row.probability is None else 100 * row.probability
     mutual = '<span class="mutual">mutual best</span>' if row.mutual else ""
     data = f'data-x-row="{row.x_row}" data-y-row="{row.y_row}"'

@@ -12,7 +12,14 @@ from setclip.data.samplers import rows_of_shared_sets
 from setclip.methods import Method
 from setclip.methods.tuning import make_folds
 from setclip.mining.calibration import Trial
-from setclip.mining.candidates import Candidates, Hubness, find_candidates, hubness, join
+from setclip.mining.candidates import (
+    Candidates,
+    Hubness,
+    find_candidates,
+    hubness,
+    join,
+    nearness,
+)
 from setclip.model import AlignedModel
 
 SETS_PER_PAIR = 3
@@ -48,7 +55,14 @@ def propose(zx: FloatArray, zy: FloatArray, pools: Pools, *, per_item: int) -> C
 
 
 def run_trial(
-    method: Method, pools: Pools, *, per_item: int, folds: int, seed: int, say: Say
+    method: Method,
+    pools: Pools,
+    groups: IntArray,
+    *,
+    per_item: int,
+    folds: int,
+    seed: int,
+    say: Say,
 ) -> Trial | None:
     """Fit without some of the pairs, propose partners for these, and see which are right.
 
@@ -59,6 +73,8 @@ def run_trial(
     Args:
         method: What the run was fitted with.
         pools: What it was fitted on, with ten pairs or more.
+        groups: Of the pairs: those of one number are copies, and held out together. Each is a
+            right partner of the others. Shape [p].
         per_item: Candidates for each x.
         folds: Fits, at most.
         seed: Of the folds and the fits.
@@ -69,16 +85,18 @@ def run_trial(
     """
     present, absent, hits, held = [], [], [], 0
     rng = np.random.default_rng(seed)
-    splits = make_folds(pools, folds, seed=seed, hold_sets=False)
+    splits = make_folds(pools, folds, seed=seed, hold_sets=False, groups=groups)
     for number, fold in enumerate(splits, start=1):
         say(f"Fitting {method.kind} without a part of the pairs, {number} of {len(splits)}.")
         model = method.fit(fold.train, seed=seed)
-        n = pools.n_pairs - fold.train.n_pairs
+        own = groups[fold.pairs]
+        n = len(own)
         zx = model.encode_x(np.concatenate([fold.x[:n], fold.train.x_pool]))
         zy = model.encode_y(np.concatenate([fold.y[:n], fold.train.y_pool]))
         for there, gone in _put_back(fold.train, n, zx, zy, per_item, rng):
             present.append(there)
-            hits.append(there.x == there.y)
+            kin = np.concatenate([own, np.full(len(zy) - n, -1)])
+            hits.append(own[there.x] == kin[there.y])
             absent.append(gone)
         held += n
     if not splits:
@@ -119,6 +137,8 @@ def _put_back(
 ) -> Iterator[tuple[Candidates, Candidates]]:
     """Candidates of the first `n` rows, whose partners are the first `n` rows, with and without."""
     hubs = hubness(zx, zy)
+    # An x whose partner is not there does not hear of it.
+    alone = Hubness(nearness(zx, zy[n:]), hubs.y) if len(zy) > n else hubs
     blocks, held = blocks_of(pools), np.arange(n)
     whole = not len(pools.shared_sets)
     groups = [held] if whole else [held[i : i + 1] for i in held]
@@ -127,8 +147,8 @@ def _put_back(
         for number in drawn:
             x, y = blocks[number].x + n, blocks[number].y + n
             there, gone = (
-                _inside(Block(np.concatenate([own, x]), with_y), zx, zy, hubs, per_item)
-                for with_y in (np.concatenate([own, y]), y)
+                _inside(Block(np.concatenate([own, x]), with_y), zx, zy, heard, per_item)
+                for with_y, heard in ((np.concatenate([own, y]), hubs), (y, alone))
             )
             yield there.at(there.x < n), gone.at(gone.x < n)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,10 +11,7 @@ from setclip.report.content import ReportContent
 
 NEEDED = ("jinja2", "plotly", "matplotlib")
 # Pictures an earlier report may have left behind; anything else in the folder is the user's.
-OWN_PICTURES = (
-    *("results-*.png", "retrieved-*.png", "curves.png", "joint-map.png", "density.png"),
-    "classes.png",
-)
+OWN_PICTURES = re.compile(r"(results-\d+-\d+|retrieved-\d+|curves|joint-map|density|classes)\.png")
 
 
 def write_report(content: ReportContent, directory: Path) -> Path:
@@ -41,10 +39,9 @@ def write_report(content: ReportContent, directory: Path) -> Path:
     figures = directory / "figures"
     for name, picture in pictures.items():
         write_bytes(figures / name, picture)
-    for pattern in OWN_PICTURES:
-        for stale in figures.glob(pattern):
-            if stale.name not in pictures:
-                stale.unlink()
+    for stale in figures.iterdir() if figures.is_dir() else ():
+        if OWN_PICTURES.fullmatch(stale.name) and stale.name not in pictures:
+            stale.unlink()
     path = directory / "report.html"
     write_bytes(path, page)
     return path

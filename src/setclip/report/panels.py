@@ -33,8 +33,8 @@ SPLIT_NAMES: dict[Split, str] = {
     "test": "held out",
 }
 
-# Labels that name a place in a hierarchy, as of CATH folds and of enzymes.
-DOTTED = re.compile(r"\d+(\.[\d-]+)+")
+# Labels that name a place in a hierarchy, as of CATH folds and of enzymes; one dot is a decimal's.
+DOTTED = re.compile(r"\d+(\.[\d-]+){2,}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from setclip.report.content import FloatArray, MapView
 # what the user waits for.
 TSNE_LIMIT = 1_000
 # Half of sklearn's default: the layout settles shortly after the 250 steps of early exaggeration.
+SMALLEST = 1e-9
 TSNE_STEPS = 500
 PCA_WIDTH = 30
 
@@ -127,6 +128,10 @@ def _pca(values: Points, width: int) -> Points:
 def _tsne(values: Points, seed: int) -> Points:
     from sklearn.manifold import TSNE
 
+    # Of tiny features the start of the t-SNE divides by a spread of 0, and never ends.
+    peak = float(np.abs(values).max(initial=0.0))
+    if peak and not SMALLEST < peak < 1 / SMALLEST:
+        values = values / peak
     narrow = _pca(values, PCA_WIDTH) if values.shape[1] > PCA_WIDTH else values
     if narrow.shape[1] < 2:
         narrow = np.column_stack([narrow, np.zeros(len(narrow))])

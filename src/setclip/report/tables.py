@@ -103,8 +103,16 @@ def _heading(table: ResultTable, column: int, scale: Scale | None) -> Heading:
         column=table.columns[column],
         drawn=True,
         chance=None if chance is None else 100 * scale.place(chance),
-        ends=(f"{scale.low:.3g}", f"{scale.high:.3g}"),
+        ends=_ends(scale),
     )
+
+
+def _ends(scale: Scale) -> tuple[str, str]:
+    """Both ends with decimals enough to tell them apart."""
+    span = abs(scale.high - scale.low)
+    decimals = max(0, 1 - math.floor(math.log10(span))) if span > 0 else 2
+    low, high = (f"{end:,.{decimals}f}" for end in (scale.low, scale.high))
+    return low, high
 
 
 def _cell(cell: Cell, column: Column, standing: Standing, scale: Scale | None) -> CellView:

@@ -12,7 +12,7 @@ import numpy as np
 from setclip.config import RunConfig
 from setclip.data.material import Material
 from setclip.data.pools import Examples, FloatArray, IntArray
-from setclip.data.splits import NEAR_DUPLICATE, near_duplicate_groups, split_by_group
+from setclip.data.splits import near_duplicate_groups, split_by_group
 from setclip.evaluation import (
     Retrieval,
     bootstrap,
@@ -189,7 +189,7 @@ def _labelled(
         shot = zero_shot(zx[keep], numbers, prompts, ks=(1, min(5, len(names))))
         metrics |= {f"zero_shot@{k}": value for k, value in shot.accuracy.items()}
         metrics |= {f"zero_shot_chance@{k}": value for k, value in shot.chance.items()}
-    groups = _test_groups(material, config)[keep]
+    groups = _test_groups(material)[keep]
     if len(np.unique(groups)) < 2:
         return metrics
     parts = split_by_group(groups, test_fraction=0.5, seed=config.seed)
@@ -208,12 +208,11 @@ def _labelled(
     return metrics
 
 
-def _test_groups(material: Material, config: RunConfig) -> IntArray:
+def _test_groups(material: Material) -> IntArray:
     """Which items of the test a probe must see on one side, or it would know them by themselves."""
-    distinct = material.keys is not None and material.keys.alone
-    if distinct or material.held_out.grouped:  # a drawn test holds one of each group
+    near = material.near_duplicate
+    if np.isinf(near) or material.held_out.grouped:  # a drawn test holds one of each group
         return np.arange(len(material.x_test))
-    near = getattr(config.data, "near_duplicate", NEAR_DUPLICATE)
     return near_duplicate_groups(material.x_test, material.y_test, threshold=near)
 
 

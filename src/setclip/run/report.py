@@ -12,16 +12,16 @@ from setclip.config import RunConfig
 from setclip.data.bad_items import read_bad_items
 from setclip.data.material import Material, Shown
 from setclip.data.pools import FloatArray, IntArray
+from setclip.diagnosis import shared_geometry
 from setclip.evaluation import (
     Interval,
-    alignability,
     chance,
     confusion,
     density_agreement,
     retrieval,
     top_k,
 )
-from setclip.evaluation.alignability import FEWEST_PAIRS, Alignability, with_directions
+from setclip.evaluation.alignability import FEWEST_PAIRS, Alignability
 from setclip.evaluation.rows import lost_apart
 from setclip.model import AlignedModel
 from setclip.report import (
@@ -125,9 +125,9 @@ def _alignability(material: Material) -> Alignability:
     """Shared geometry on the known pairs; where there are none, on the test pairs."""
     pools = material.pools
     x, y = pools.x_pairs, pools.y_pairs
-    if pools.n_pairs < FEWEST_PAIRS and len(material.x_test):
+    if pools.n_pairs < FEWEST_PAIRS <= len(material.x_test):
         x, y = material.x_test, material.y_test
-    return alignability(*with_directions(x, y))
+    return shared_geometry(x, y, near_duplicate=material.near_duplicate)
 
 
 def _supervision(material: Material) -> Supervision:

@@ -32,16 +32,11 @@ from setclip.data.manifest import Manifest
 from setclip.data.pools import NO_SET, FloatArray, IntArray, Pools, make_pools
 from setclip.data.splits import NEAR_DUPLICATE, PoolRows, draw_rows_of_pools
 from setclip.data.tables import ManifestError
-from setclip.diagnosis import Diagnosis, diagnose_pools
+from setclip.diagnosis import Diagnosis, diagnose_pools, shared_geometry
 from setclip.encoders import open_encoder
 from setclip.encoders.hub import WeightsUnavailableError
 from setclip.encoders.options import EncoderOptions
-from setclip.evaluation.alignability import (
-    FEWEST_PAIRS,
-    Alignability,
-    alignability,
-    with_directions,
-)
+from setclip.evaluation.alignability import FEWEST_PAIRS, Alignability
 from setclip.methods.pool_matching import LEAST_POOL
 
 __all__ = ["CheckResult", "Finding", "Supervision", "check"]
@@ -106,7 +101,7 @@ def _check_arrays(config: RunConfig, data: ArraysData, *, deep: bool) -> CheckRe
     findings = _array_findings(files, threshold=data.near_duplicate)
     few = pools.n_pairs < FEWEST_PAIRS <= len(files.x_test)
     shown = (files.x_test, files.y_test) if few else (pools.x_pairs, pools.y_pairs)
-    shared, unmeasured = _alignability(*shown)
+    shared, unmeasured = _alignability(*shown, data.near_duplicate)
     supervision = count_supervision(
         pools.n_pairs, pools.x_sets, pools.y_sets, test_pairs=len(files.x_test)
     )
@@ -219,7 +214,7 @@ def _measure(
     # Whatever an encoder refuses, beyond what reading the items has found, is NaN here.
     usable = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
     x, y, rows = x[usable], y[usable], rows[usable]
-    shared, findings = _alignability(x, y)
+    shared, findings = _alignability(x, y, threshold)
     test = test[rows]
     x_pool, y_pool = (pool[np.isfinite(pool).all(axis=1)] for pool in (x_pool, y_pool))
     pools = make_pools(x[~test], y[~test], x_pool=x_pool, y_pool=y_pool)
@@ -255,9 +250,9 @@ def _check_bundled(
             if len(known) < FEWEST_PAIRS:
                 # All partners are known of data that are bundled: some show the geometry.
                 known = np.random.default_rng(config.seed).permutation(len(dataset))[:ENCODED_PAIRS]
-            shared, unmeasured = _alignability(x[known], y[known])
-            findings += unmeasured
             near = np.inf if dataset.distinct else NEAR_DUPLICATE
+            shared, unmeasured = _alignability(x[known], y[known], near)
+            findings += unmeasured
             diagnosis = _diagnosis(rows.pools(x, y), shared, near, deep, config.seed)
     return CheckResult(
         data.name,
@@ -315,9 +310,11 @@ def _encode(
     return encode_items(open_encoder(options), items, progress=progress).features
 
 
-def _alignability(x: FloatArray, y: FloatArray) -> tuple[Alignability | None, list[Finding]]:
+def _alignability(
+    x: FloatArray, y: FloatArray, threshold: float
+) -> tuple[Alignability | None, list[Finding]]:
     try:
-        return alignability(*with_directions(x, y)), []
+        return shared_geometry(x, y, near_duplicate=threshold), []
     except ValueError as error:
         return None, [Finding("note", f"Alignability was not measured: {error}")]
 
