@@ -298,7 +298,7 @@ def test_report_shows_verdict_comparison_warning_and_config(tmp_path):
 
 @pytest.mark.parametrize("part", ["x_pairs", "y_test"])
 def test_rows_of_zeros_do_not_keep_a_run_from_its_report(tmp_path, part):
-    data = {**write_arrays(tmp_path), "near_duplicate": 1.0}
+    data = write_arrays(tmp_path)
     rows = np.load(tmp_path / f"{part}.npy")
     rows[[3, 7]] = 0
     np.save(tmp_path / f"{part}.npy", rows)

@@ -31,6 +31,9 @@ SHIFT_AXES, SHIFT_ROWS = 20, 1000
 SHIFTED = 0.65
 # In pools of 12 unrelated items two maps agreed on two thirds, in pools of 16 on a quarter.
 FEWEST_BLIND = 50
+# Cosine of copies. What is merely alike is geometry: without it the emoji, of which a quarter have
+# a neighbour above 0.9, would fall from 0.18 to 0.13 of shared geometry; at 0.99 they stay.
+COPY = 0.99
 
 
 @dataclass(frozen=True)
@@ -125,22 +128,19 @@ def diagnose(
     shown = pools.x_pairs, pools.y_pairs
     if held_out is not None and pools.n_pairs < FEWEST_FOR_GEOMETRY <= len(held_out[0]):
         shown = held_out
-    shared = shared_geometry(*shown, near_duplicate=near_duplicate, seed=seed)
+    shared = shared_geometry(*shown, seed=seed)
     return diagnose_pools(pools, shared, deep=deep, near_duplicate=near_duplicate, seed=seed)
 
 
-def shared_geometry(
-    x: FloatArray, y: FloatArray, *, near_duplicate: float = NEAR_DUPLICATE, seed: int = 0
-) -> Alignability:
+def shared_geometry(x: FloatArray, y: FloatArray, *, seed: int = 0) -> Alignability:
     """:func:`setclip.evaluation.alignability.alignability` of pairs of any kind.
 
-    Pairs with a row of zeros have no direction, and of near-duplicates one is looked at: that
-    copies lie near each other on both sides says nothing of the two spaces.
+    Pairs with a row of zeros have no direction, and of copies one is looked at: that they lie near
+    each other on both sides says nothing of the two spaces.
 
     Args:
         x: Shape [p, d_x].
         y: Row-aligned. Shape [p, d_y].
-        near_duplicate: Cosine above which two items count as near-duplicates.
         seed: Of the sample of 5,000 pairs, and of the bootstrap.
 
     Raises:
@@ -149,7 +149,7 @@ def shared_geometry(
     x, y = with_directions(x, y)
     rows = sample_rows(len(x), MOST_PAIRS, seed)
     x, y = x[rows], y[rows]
-    kept = distinct_rows(x, y, threshold=near_duplicate)
+    kept = distinct_rows(x, y, threshold=COPY)
     if len(kept) < FEWEST_FOR_GEOMETRY <= len(x):
         linear_cka(x, y)  # which names a side without variance
     return alignability(x[kept], y[kept], seed=seed)

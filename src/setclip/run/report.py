@@ -127,7 +127,7 @@ def _alignability(material: Material) -> Alignability:
     x, y = pools.x_pairs, pools.y_pairs
     if pools.n_pairs < FEWEST_PAIRS <= len(material.x_test):
         x, y = material.x_test, material.y_test
-    return shared_geometry(x, y, near_duplicate=material.near_duplicate)
+    return shared_geometry(x, y)
 
 
 def _supervision(material: Material) -> Supervision:

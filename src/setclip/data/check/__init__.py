@@ -101,7 +101,7 @@ def _check_arrays(config: RunConfig, data: ArraysData, *, deep: bool) -> CheckRe
     findings = _array_findings(files, threshold=data.near_duplicate)
     few = pools.n_pairs < FEWEST_PAIRS <= len(files.x_test)
     shown = (files.x_test, files.y_test) if few else (pools.x_pairs, pools.y_pairs)
-    shared, unmeasured = _alignability(*shown, data.near_duplicate)
+    shared, unmeasured = _alignability(*shown)
     supervision = count_supervision(
         pools.n_pairs, pools.x_sets, pools.y_sets, test_pairs=len(files.x_test)
     )
@@ -214,7 +214,7 @@ def _measure(
     # Whatever an encoder refuses, beyond what reading the items has found, is NaN here.
     usable = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
     x, y, rows = x[usable], y[usable], rows[usable]
-    shared, findings = _alignability(x, y, threshold)
+    shared, findings = _alignability(x, y)
     test = test[rows]
     x_pool, y_pool = (pool[np.isfinite(pool).all(axis=1)] for pool in (x_pool, y_pool))
     pools = make_pools(x[~test], y[~test], x_pool=x_pool, y_pool=y_pool)
@@ -251,7 +251,7 @@ def _check_bundled(
                 # All partners are known of data that are bundled: some show the geometry.
                 known = np.random.default_rng(config.seed).permutation(len(dataset))[:ENCODED_PAIRS]
             near = np.inf if dataset.distinct else NEAR_DUPLICATE
-            shared, unmeasured = _alignability(x[known], y[known], near)
+            shared, unmeasured = _alignability(x[known], y[known])
             findings += unmeasured
             diagnosis = _diagnosis(rows.pools(x, y), shared, near, deep, config.seed)
     return CheckResult(
@@ -310,11 +310,9 @@ def _encode(
     return encode_items(open_encoder(options), items, progress=progress).features
 
 
-def _alignability(
-    x: FloatArray, y: FloatArray, threshold: float
-) -> tuple[Alignability | None, list[Finding]]:
+def _alignability(x: FloatArray, y: FloatArray) -> tuple[Alignability | None, list[Finding]]:
     try:
-        return shared_geometry(x, y, near_duplicate=threshold), []
+        return shared_geometry(x, y), []
     except ValueError as error:
         return None, [Finding("note", f"Alignability was not measured: {error}")]
 
