@@ -318,15 +318,15 @@ def _on_blind(blind: Blind) -> str:
         f"two maps fitted without pairs agree on {blind.agreement:.0%} of the items "
         f"({blind.seconds:.0f} s)"
     )
-    if blind.pool < FEWEST_BLIND:
-        return (
-            f"Whether zero pairs can work here cannot be told: {measured}, but so they may by "
-            f"chance in a pool of {blind.pool}; {FEWEST_BLIND} items or more a side would show it."
-        )
     if blind.agreement < UNRELATED:
         return (
             f"Zero pairs cannot work here, as far as can be told without one: {measured}. Label "
             "pairs, or name sets; ten pairs would tell whether one of the two was right."
+        )
+    if blind.pool < FEWEST_BLIND:
+        return (
+            f"Whether zero pairs can work here cannot be told: {measured}, but so they may by "
+            f"chance in a pool of {blind.pool}; {FEWEST_BLIND} items or more a side would show it."
         )
     if blind.agreement < AGREED:
         return f"Zero pairs are a gamble here: {measured}. Label some pairs to make sure."
