@@ -14,7 +14,6 @@ from setclip.run import run_fit
 from setclip.run.report import run_report
 
 SHOWN = "auto"
-PAIRS_ALONE = ("clip", "siglip", "ridge", "procrustes", "cca")
 PAIRS = 50
 
 
@@ -75,14 +74,13 @@ def _is_of_run(block: Block) -> bool:
 
 def _verdict(blocks: dict[Block, list[MethodRow]]) -> str:
     """What unpaired data bought where geometry is shared, and where it is not."""
+    at = {(block.dataset, block.condition, block.pairs): rows for block, rows in blocks.items()}
     found = {
-        (block.dataset, block.condition, block.pairs): {
-            row.method: row.recall[10].mean for row in rows if row.recall
-        }
-        for block, rows in blocks.items()
+        place: {row.method: row.recall[10].mean for row in rows if row.recall}
+        for place, rows in at.items()
     }
     emoji, glosses = found["emoji", "disjoint", PAIRS], found["glosses", "disjoint", PAIRS]
-    alone = max(emoji[name] for name in PAIRS_ALONE)
+    alone = max(emoji[row.method] for row in at["emoji", "disjoint", PAIRS] if row.alone)
     return (
         f"Two text encoders share their geometry: with {PAIRS} pairs a CLIP-trained head finds the "
         f"right partner of a gloss among the first ten for {glosses['clip']:.0f} %, `auto` with "

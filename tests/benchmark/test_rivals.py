@@ -21,6 +21,17 @@ def test_the_rival_is_the_best_on_common_seeds() -> None:
     assert found.behind
 
 
+def test_a_rival_of_few_seeds_does_not_hide_one_that_is_surely_better() -> None:
+    ours = [result("auto", seed, 0.4) for seed in range(5)]
+    sure = [result("ridge", seed, 0.6) for seed in range(5)]
+    lucky = [result("s-clip", 0, 0.7)]
+    (found,) = best_rivals([*ours, *sure], "auto")
+    assert found.behind
+    (both,) = best_rivals([*ours, *sure, *lucky], "auto")
+    assert both.behind
+    assert "0 of 1 places" in against_rivals([*ours, *sure, *lucky], "auto")
+
+
 def test_it_says_where_a_method_is_behind_and_by_how_much() -> None:
     results = [
         *(result("auto", 0, hits, pairs=p) for p, hits in ((10, 0.5), (50, 0.4), (100, 1.0))),

@@ -59,7 +59,10 @@ def test_batches_hold_whole_sets(
         for s in names:
             assert set(rows[side[rows] == s]) == set(np.flatnonzero(side == s))
     sizes = [max(x_sets.count(s), y_sets.count(s)) for s in names]
-    assert len(names) == 1 or sum(sizes) <= batch
+    # Beyond the batch only where it needs a second row on a side.
+    assert sum(sizes) <= batch or any(
+        min(len(x_rows) - x_sets.count(s), len(y_rows) - y_sets.count(s)) < 2 for s in names
+    )
     if len(names) < len(data.shared_sets):  # no room was left for the smallest of the others
         others = set(data.shared_sets.tolist()) - names
         assert sum(sizes) + max(max(x_sets.count(s), y_sets.count(s)) for s in others) > batch
@@ -85,3 +88,14 @@ def test_the_generator_alone_decides() -> None:
     rng.bit_generator.state = state
     for drawn, again in zip(first, SetSampler(data, batch=9)(rng), strict=True):
         np.testing.assert_array_equal(drawn, again)
+
+
+def test_a_batch_has_two_rows_on_each_side_where_there_are() -> None:
+    x_sets = np.arange(6)
+    y_sets = np.repeat(np.arange(6), 40)
+    rows = np.zeros((240, 1), dtype=np.float32)
+    pools = make_pools(x_pool=rows[:6], y_pool=rows, x_sets=x_sets, y_sets=y_sets)
+    sampler = SetSampler(pools, 64)
+    for seed in range(5):
+        x, y = sampler(np.random.default_rng(seed))
+        assert (len(x), len(y)) == (2, 80)

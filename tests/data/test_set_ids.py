@@ -78,3 +78,9 @@ def test_arrays_of_whole_numbers_stay_as_they_are(kind):
 def test_numbers_too_large_for_ids_are_numbered():
     x = np.array([2**63 + 5, 7], dtype=np.uint64)
     assert [ids.tolist() for ids in number_sets(x, x[::-1])] == [[1, 0], [0, 1]]
+
+
+def test_nan_that_an_array_of_names_made_a_text_is_no_set():
+    x, y = np.array(["p1", np.nan, np.nan, "p2"]), np.array(["p2", np.nan, "p1"])
+    assert [ids.tolist() for ids in number_sets(x, y)] == [[0, -1, -1, 1], [1, -1, 0]]
+    assert [ids.tolist() for ids in number_sets(["nan", "a"], ["nan"])] == [[1, 0], [1]]

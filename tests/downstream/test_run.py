@@ -207,6 +207,30 @@ def test_labels_are_what_stands_before_a_sign_that_no_path_holds():
     }
 
 
+def test_what_is_given_twice_is_refused_or_counts_once():
+    with pytest.raises(ConfigError, match="two are called 'a'"):
+        comparison_of(["a=x", "a=y"])
+    named = comparison_of(["a=x"], seeds=[0, 0, 1], labels=[0.1, 0.10])
+    assert (named.seeds, named.labels) == ([0, 1], [0.1])
+
+
+def test_a_cell_that_cannot_be_asked_leaves_the_others(few, tmp_path, monkeypatch):
+    ask = cells_module.ask
+
+    def asked(way, *whom, **options):
+        if way == "knn":
+            raise ValueError("each class has a single row")
+        return ask(way, *whom, **options)
+
+    monkeypatch.setattr(cells_module, "ask", asked)
+    told = []
+    comparison = Comparison(models={"c": "composition"}, data="proteins", least=2)
+    found = run_downstream(comparison, tmp_path, say=told.append)
+    assert {line.way for line in found} == {"", "probe"}  # and what guessing gives
+    assert any("cannot be asked by knn: each class has a single row" in s for s in told)
+    assert (tmp_path / "comparison.json").is_file()
+
+
 def test_data_that_are_not_there():
     with pytest.raises(ValueError, match="there is no folder nowhere: give that of a released set"):
         Comparison(models={"a": "composition"}, data="nowhere").task("fold", 0)

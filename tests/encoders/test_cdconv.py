@@ -165,6 +165,24 @@ def test_a_batch_is_its_chains_one_by_one(network):
         torch.testing.assert_close(together[row : row + 1], network(batch_of([made])))
 
 
+def test_no_chain_at_all_has_features_and_a_path_for_gradients():
+    """A process without rows takes part in every step; its batch norms learn nothing."""
+    made = CDConv(TINY).train()
+    before = {name: buffer.clone() for name, buffer in made.named_buffers()}
+    none = {name: rows[:0] for name, rows in batch_of(CHAINS[:1]).items()}
+    none = {n: r.float() if r.is_floating_point() else r for n, r in none.items()}
+    found = made(none)
+    assert found.shape == (0, made(to_single(batch_of(CHAINS))).shape[1])
+    found.sum().backward()
+    assert all(p.grad is None or not p.grad.any() for p in made.parameters())
+    assert before.keys() == dict(made.named_buffers()).keys()
+    assert made.training
+
+
+def to_single(batch):
+    return {n: r.float() if r.is_floating_point() else r for n, r in batch.items()}
+
+
 def test_short_chains_do_not_merge():
     residues = residues_of(1, 2, 3, 1, 9)
     x = torch.arange(16.0, dtype=torch.float64)[:, None]

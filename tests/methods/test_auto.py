@@ -262,3 +262,21 @@ def test_few_pairs_of_one_item_do_not_stop_what_sets_give() -> None:
     for seed in range(3):
         data = make_pools(pairs, y[:4], x_pool=x[4:], y_pool=y[4:], x_sets=sets, y_sets=sets)
         assert np.isfinite(Auto().fit(data, seed=seed).encode_x(x)).all()
+
+
+def test_copies_of_pairs_are_no_shift() -> None:
+    """Five captions of a picture are five pairs of one x, drawn once."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 400, 6))
+    copies = np.repeat(np.arange(60), 5)
+    data = make_pools(x[copies], y[copies], x_pool=x[60:230], y_pool=y[230:])
+    assert module._shift(data, 0) == ""
+
+
+def test_a_few_rows_in_sets_are_warned_of() -> None:
+    sets = np.full(260, -1)
+    sets[:2] = 0, 1
+    data = make_pools(x_pool=MADE.x, y_pool=MADE.y, x_sets=sets, y_sets=sets)
+    _, _, journal = fitted(data)
+    (warning,) = journal.warnings
+    assert warning.startswith("few rows in sets: 2 sets hold 0.8% of the items")

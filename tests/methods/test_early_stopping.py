@@ -279,7 +279,7 @@ def test_collapse_is_named(side: str) -> None:
     assert warning.startswith(
         f"collapse: all {side} embeddings fell onto nearly one point (total variance "
     )
-    assert "Raise weight_ssl, lower weight_sdd and weight_mmd, or start from `cca`" in warning
+    assert "raise weight_ssl, lower weight_sdd and weight_mmd, or start from `cca`" in warning
     assert fit(collapsing(side, 1.0), folds=1)[1].warnings == []
 
 

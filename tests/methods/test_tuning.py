@@ -221,3 +221,15 @@ def test_no_degenerate_space_beats_an_honest_one(value: float) -> None:
     if value != 1.0:
         np.testing.assert_allclose(found[:4], np.log2([4, 4, 4, 4]))
     assert log_rank(fold, lambda z: z, lambda z: z) < found.mean()
+
+
+def test_ranks_do_not_depend_on_how_many_queries_are_scored_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 40, 6))
+    data = make_pools(x, y, x_pool=rng.standard_normal((30, 6)))
+    fold = make_folds(data, 4, seed=0)[0]
+    whole = log_ranks(fold, lambda z: z, lambda z: z)
+    monkeypatch.setattr(tuning, "BLOCK_SCORES", 100)
+    np.testing.assert_array_equal(log_ranks(fold, lambda z: z, lambda z: z), whole)

@@ -26,12 +26,24 @@ def test_chain_set(tmp_path):
     none["coords"] = {atom: [nan] * 30 for atom in none["coords"]}
     unlabelled = record(made, name="3abc.A")
     del unlabelled["CATH"]
-    lines = [record(made), gap, record(made, seq="ACD"), flat, none, unlabelled, {"name": "x"}, [1]]
+    null = record(made, name="4abc.A")
+    null["CATH"] = None
+    lines = [
+        record(made),
+        gap,
+        record(made, seq="ACD"),
+        flat,
+        none,
+        unlabelled,
+        {"name": "x"},
+        [1],
+        null,
+    ]
     path = tmp_path / "chain_set.jsonl"
     path.write_text("\n".join([*map(json.dumps, lines[:2]), "", *map(json.dumps, lines[2:]), "{"]))
     read = read_chain_set(path)
-    assert [c.name for c in read.chains] == ["1abc.A", "2gap.A", "3abc.A"]
-    assert read.topologies == (("1.10.8",), ("1.10.8",), ())
+    assert [c.name for c in read.chains] == ["1abc.A", "2gap.A", "3abc.A", "4abc.A"]
+    assert read.topologies == (("1.10.8",), ("1.10.8",), (), ())
     np.testing.assert_array_equal(read.chains[0].backbone, made.backbone)
     gapped = read.chains[1]
     kept = np.r_[1:12, 13:30]
@@ -48,7 +60,7 @@ def test_chain_set(tmp_path):
             "line 6: none: no residue",
             "line 8: not a chain of this format (KeyError",
             "line 9: not a chain of this format (TypeError",
-            "line 10: not a chain of this format (JSONDecodeError",
+            "line 11: not a chain of this format (JSONDecodeError",
         ],
         strict=True,
     ):

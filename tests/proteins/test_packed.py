@@ -45,5 +45,10 @@ def test_a_path_may_name_a_chain(made, tmp_path):
     assert len(read_chain(f"{path}#B")) == 25
     with pytest.raises(BadItemError, match="no chain C; the file has 1abc_A, 1abc_B"):
         read_chain(f"{path}#C")
+    inside = tmp_path / "a#b"
+    inside.mkdir()
+    write(inside / "1abc.cif", atoms_of(made) + atoms_of(other, "B"))
+    assert len(read_chain(inside / "1abc.cif")) == 20
+    assert len(read_chain(f"{inside}/1abc.cif#B")) == 25
     with pytest.raises(BadItemError, match="float where"):
         read_chain(1.5)

@@ -141,6 +141,16 @@ def test_alpha_carbons_alone_have_no_backbone(made, tmp_path):
     assert read.repairs.incomplete == 40
 
 
+def test_a_flawed_chain_costs_itself_alone(made, tmp_path):
+    flat = atoms_of(made)
+    flat.coord[:] = 0
+    path = write(tmp_path / "two.pdb", flat + atoms_of(made, "B"))
+    assert [c.name for c in read_structure(path).chains] == ["two_B"]
+    assert len(read_structure(path, wanted="B").chains) == 1
+    with pytest.raises(BadItemError, match=r"chain A: .* coincide"):
+        read_structure(path, wanted="A")
+
+
 def test_bad_files_say_what_is_wrong(made, tmp_path, monkeypatch):
     whole = write(tmp_path / "whole.pdb", atoms_of(made)).read_bytes()
     zipped = write(tmp_path / "whole.cif.gz", atoms_of(made)).read_bytes()

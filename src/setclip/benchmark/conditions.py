@@ -68,10 +68,16 @@ def draw(cell: Cell, data: BenchmarkData) -> Draw:
     # Distinct items of one concept each stand for themselves.
     test = held if data.concepts is not None else one_per_group(held, data.groups, seed=cell.seed)
     test = np.sort(np.random.default_rng(cell.seed).permutation(test)[:GALLERY])
-    pools = _draw_pools(cell, data, train, held)
     if not trains_encoders(cell):
-        return Draw(pools, test)
-    dataset = load_dataset(cell.dataset)
+        return Draw(_draw_pools(cell, data, train, held), test)
+    try:
+        dataset = load_dataset(cell.dataset)
+    except ValueError:
+        raise ValueError(
+            f"{cell.label} trains encoders on raw items, and {cell.dataset} gives features alone: "
+            "measure it on a data set of items, or name it in `compare:` of a config and fit that."
+        ) from None
+    pools = _draw_pools(cell, data, train, held)
     x_items, y_items = (
         [items[row] for row in test] for items in (dataset.x_items, dataset.y_items)
     )

@@ -18,7 +18,8 @@ class BestRival(NamedTuple):
 
     Attributes:
         block: Data, condition, pairs.
-        rival: Label of the other method with the highest R@10 on the same seeds.
+        rival: Label of the other method with the highest R@10 on the same seeds; of those that are
+            better by more than the interval, where there are any.
         difference: Of R@10 to it. It was chosen by its result here, which favours it.
     """
 
@@ -57,11 +58,17 @@ def best_rivals(results: Sequence[Result], method: str, *, alone: bool = False) 
             for label, theirs in others.items()
             if (gap := _gap(methods[method], theirs)) is not None
         }
-        if gaps:
-            best = min(gaps, key=lambda label: gaps[label])
-            difference = seedwise_difference(methods[method], others[best])
-            assert difference is not None
-            found.append(BestRival(block, best, difference))
+        # Those that are better on average, or else the best of the others.
+        ahead = [label for label, gap in gaps.items() if gap < 0 or gap == min(gaps.values())]
+        rivals = [
+            BestRival(block, label, difference)
+            for label in ahead
+            if (difference := seedwise_difference(methods[method], others[label])) is not None
+        ]
+        # One of few seeds and a wide interval must not hide one that is surely better.
+        surely = [rival for rival in rivals if rival.behind]
+        if rivals:
+            found.append(min(surely or rivals, key=lambda rival: rival.difference.mean))
     return found
 
 

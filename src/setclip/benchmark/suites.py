@@ -181,7 +181,7 @@ SUITES: dict[str, Suite] = {
         "unpaired data, and matched sets without a pair give",
         ("emoji", "glosses"),
         (Setting("disjoint", 0), Setting("disjoint", 50), Setting("sets", 0)),
-        (*FAMILIAR, "auto"),
+        (*FAMILIAR, "cca-pairs", "auto"),
         seeds=2,
     ),
     "emoji": Suite(

@@ -130,12 +130,10 @@ def results_by_block(results: Sequence[Result]) -> dict[Block, dict[str, list[Re
 
 def best_alone(methods: Mapping[str, Sequence[Result]]) -> Sequence[Result]:
     """Results of the best method that saw the pairs alone."""
-    good = (
-        [r for r in found if "error" not in r and r["cell"]["view"] == "pairs"]
-        for found in methods.values()
-    )
-    # Fewer seeds make a lucky best.
-    most = max((len(found) for found in methods.values()), default=0)
+    alone = [[r for r in found if r["cell"]["view"] == "pairs"] for found in methods.values()]
+    good = [[r for r in found if "error" not in r] for found in alone]
+    # Fewer seeds than others of the pairs alone were asked make a lucky best.
+    most = max(map(len, alone), default=0)
     whole = [found for found in good if found and len(found) == most]
     return max(whole, key=lambda found: mean(r["metrics"]["recall@10"] for r in found), default=[])
 
@@ -327,7 +325,7 @@ def _note(rows: Iterable[MethodRow]) -> str:
         return "No method could work from this."
     seeds = max(len(row.seeds) for row in seen)
     return (
-        f"Group split; gallery of {seen[0].gallery:,.0f} items, one a group; {seeds} "
+        f"Group split; gallery of {seen[0].gallery:,.0f} items; {seeds} "
         f"seed{'s' if seeds > 1 else ''}, mean and 95 % interval; mean of both directions; time of "
         "one fit on one thread, tuning included."
     )

@@ -112,6 +112,12 @@ class Pools:
         return len(self.x_pairs)
 
     @property
+    def in_shared_sets(self) -> tuple[int, int]:
+        """Rows of either pool that are in a set with items on both sides."""
+        sets = self.shared_sets
+        return int(np.isin(self.x_sets, sets).sum()), int(np.isin(self.y_sets, sets).sum())
+
+    @property
     def shared_sets(self) -> IntArray:
         """Ids of the sets that have at least one item on each side, ascending."""
         named = (ids[ids != NO_SET] for ids in (self.x_sets, self.y_sets))
@@ -400,4 +406,6 @@ def _ids(name: str, ids: npt.ArrayLike | None, rows: int) -> IntArray:
         )
     if array.size and array.min() < NO_SET:
         raise ValueError(f"{name} holds {int(array.min())}: ids are 0 or more, -1 for no set.")
+    if array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} holds {int(array.max())}: ids are less than 2**63.")
     return array.astype(np.int64)

@@ -37,15 +37,17 @@ class SetSampler:
         """Rows of `x_pool` and of `y_pool` of as many sets as fit the batch."""
         x_rows: list[IntArray] = []
         y_rows: list[IntArray] = []
-        filled = 0
+        filled, least = 0, 0
         for s in rng.permutation(len(self._rows)):
             x_set, y_set = self._rows[s]
             size = max(len(x_set), len(y_set))
-            if filled and filled + size > self.batch:
+            # A single row on a side is nothing to compare.
+            if least > 1 and filled + size > self.batch:
                 break
             x_rows.append(x_set)
             y_rows.append(y_set)
             filled += size
+            least = min(sum(map(len, x_rows)), sum(map(len, y_rows)))
         return np.concatenate(x_rows), np.concatenate(y_rows)
 
 

@@ -69,6 +69,9 @@ def _named(name: str, ids: Any) -> tuple[list[Hashable], dict[Hashable, None]]:
     """The set of each row, and the sets there are in order of appearance."""
     try:
         values = list(ids.tolist() if hasattr(ids, "tolist") else ids)
+        if isinstance(ids, np.ndarray) and ids.dtype.kind in "US":
+            # What was NaN in a list with names is text in its array.
+            values = [None if value in ("nan", b"nan") else value for value in values]
         return values, dict.fromkeys(v for v in values if not _is_no_set(v))
     except (TypeError, ValueError) as error:
         raise ValueError(

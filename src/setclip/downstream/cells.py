@@ -20,6 +20,7 @@ from setclip.downstream.finetune import FineTuning
 from setclip.downstream.models import Asked
 from setclip.downstream.tasks import Task
 from setclip.downstream.ways import STRENGTHS, Answer, K, Way, ask
+from setclip.encoders.assembly import state_hash
 from setclip.evaluation import TermCounts
 from setclip.training.journal import Journal
 
@@ -60,6 +61,9 @@ class Cell:
             "task": [self.task.name, self.task.fingerprint],
             "encoder": self.asked.fingerprint,
             "partner": partner.fingerprint if partner and "-to-" in self.way else "",
+            "heads": [state_hash(one.tower) for one in (self.asked, partner) if one and one.tower]
+            if "-to-" in self.way
+            else [],
             "way": self.way,
             "seed": self.seed,
             "settings": settings,

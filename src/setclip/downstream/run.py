@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -39,6 +40,14 @@ _LABELLED = re.compile(r"([^/\\{=]+)=(.+)", re.DOTALL)
 SETS = ("proteins", "protein-chains")
 
 
+T = TypeVar("T")
+
+
+def _each_once(values: list[T]) -> list[T]:
+    """What was written twice would count as further seeds."""
+    return list(dict.fromkeys(values))
+
+
 class Comparison(BaseModel):
     """What is asked of whom."""
 
@@ -46,15 +55,15 @@ class Comparison(BaseModel):
 
     models: Annotated[dict[str, str], Field(min_length=1)]
     """Encoders by label, as :func:`setclip.downstream.models.open_model` takes them."""
-    tasks: Annotated[list[TaskName], Field(min_length=1)] = ["fold"]
+    tasks: Annotated[list[TaskName], Field(min_length=1), AfterValidator(_each_once)] = ["fold"]
     """Which."""
     data: str = "protein-chains"
     """protein-chains, proteins, or the folder of a released set."""
-    labels: Annotated[list[Share], Field(min_length=1)] = [1.0]
+    labels: Annotated[list[Share], Field(min_length=1), AfterValidator(_each_once)] = [1.0]
     """Shares of the labels that may be seen."""
-    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)] = [0]
+    seeds: Annotated[list[NonNegativeInt], Field(min_length=1), AfterValidator(_each_once)] = [0]
     """Of labels, random weights and training; without split_seed of the split of chains, too."""
-    ways: Annotated[list[Way], Field(min_length=1)] = ["probe", "knn"]
+    ways: Annotated[list[Way], Field(min_length=1), AfterValidator(_each_once)] = ["probe", "knn"]
     """How to ask."""
     baseline: str = ""
     """Label of the encoder that others are compared with; the last by default."""
@@ -123,6 +132,9 @@ def comparison_of(models: Sequence[str], **options: Any) -> Comparison:
     for text in models:
         labelled = _LABELLED.match(text)
         label, described = labelled.groups() if labelled else (text, text)
+        if label in named:
+            problem = f"models: two are called {label!r}; write another name before the ="
+            raise ConfigError("setclip downstream", [problem])
         named[label] = described
     values = {name: value for name, value in options.items() if value is not None}
     values["models"] = named
@@ -163,7 +175,14 @@ def run_downstream(
     """
     results: list[Result] = []
     for cell in cells(comparison, output, say):
-        result = measure(cell, output, fresh=fresh, progress=progress)
+        try:
+            result = measure(cell, output, fresh=fresh, progress=progress)
+        except ValueError as error:  # so few labels may be of one class
+            say(
+                f"{cell.task.name}, labels {cell.share:.0%}, seed {cell.seed}: {cell.label} cannot "
+                f"be asked by {cell.way}: {error}"
+            )
+            continue
         value = result.answer.value(next(iter(cell.task.tests)))
         say(
             f"{cell.task.name}, labels {cell.share:.0%}, seed {cell.seed}: {cell.label}, "
@@ -230,9 +249,10 @@ def _seen(label: str, asked: Asked, comparison: Comparison, task: Task, seed: in
         return ""
     split_seed = seed if comparison.split_seed is None else comparison.split_seed
     held_out = (comparison.data, split_seed, TEST_FRACTION)
-    if asked.aligned_on == held_out and "superfamily" in task.source:
+    data, own, share = asked.aligned_on
+    # The chains and their split are the same, whether an encoder sees what the residues are.
+    if (data.removesuffix("-typed"), own, share) == held_out and "superfamily" in task.source:
         return ""
-    data, own, _ = asked.aligned_on
     return (
         f"{label} was aligned on {data} with seed {own}, and may have seen test chains of "
         f"{task.name} with seed {seed}, without their labels."

@@ -110,6 +110,8 @@ class CDConv(nn.Module):
         Returns:
             Shape [b, dim].
         """
+        if not len(batch["codes"]):
+            return self._of_none(batch)
         here = batch["codes"] != PADDING
         residues = Residues(
             positions=batch["positions"][here],
@@ -126,6 +128,21 @@ class CDConv(nn.Module):
             for block in stage:  # type: ignore[attr-defined]
                 x = block(x, graph)
         return chain_means(x, residues)
+
+    def _of_none(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """No row, but with a gradient's path: a process without rows takes part in every step."""
+        positions, training = batch["positions"], self.training
+        self.eval()  # batch norms need two residues, and are not to learn from this one
+        out = self.forward(
+            {
+                "codes": batch["codes"].new_zeros(1, 1),
+                "positions": positions.new_zeros(1, 1, 3),
+                "frames": torch.eye(3).to(positions).expand(1, 1, 3, 3),
+                "index": batch["index"].new_zeros(1, 1),
+            }
+        )[:0]
+        self.train(training)
+        return out
 
 
 class Block(nn.Module):

@@ -14,6 +14,10 @@ from setclip.linear.svd import thin_svd
 Rows = npt.NDArray[np.float32]
 
 
+FLOAT32_ROOM = 100
+"""Powers of two from 1 up to which products of a few float32 numbers stay in range."""
+
+
 @dataclass(frozen=True)
 class Clouds:
     """Both pools and the known pairs along their principal axes, centred, with unit rows.
@@ -45,9 +49,16 @@ class Clouds:
         return Alignment(self.x_axes.then(u), self.y_axes.then(vt.T))
 
     def inner(self, alignment: Alignment) -> Rows:
-        """The matrix C for which ``x C y`` is the inner product of mapped rows. [r_x, r_y]."""
+        """The matrix C for which ``x C y`` is the inner product of mapped rows. [r_x, r_y].
+
+        Of features on another scale than float32 has room for, up to a factor.
+        """
         weight = alignment.x.weight @ alignment.y.weight.T
-        return (self.x_axes.axes.T @ weight @ self.y_axes.axes).astype(np.float32)
+        inner = self.x_axes.axes.T @ weight @ self.y_axes.axes
+        exponent = np.frexp(np.abs(inner).max(initial=0.0))[1]
+        if abs(exponent) > FLOAT32_ROOM:
+            inner = np.ldexp(inner, -exponent)
+        return np.asarray(inner, dtype=np.float32)
 
 
 def clouds(
@@ -100,4 +111,4 @@ def clouds(
 def unit_rows(rows: npt.NDArray[np.floating]) -> Rows:
     """Rows of length one in float32; a zero row stays zero."""
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(length, 1e-12), dtype=np.float32)
+    return np.asarray(rows / np.maximum(length, np.finfo(length.dtype).tiny), dtype=np.float32)

@@ -73,7 +73,9 @@ def matched_sets(
         raise ValueError(f"{missing} is missing; set ids are needed on both sides or on neither.")
     set_ids(x_sets, x, "x_sets")
     set_ids(y_sets, y, "y_sets")
-    ids, members = torch.unique(torch.cat([x_sets, y_sets.to(x_sets)]), return_inverse=True)
+    # Of either side's own type an id of the other may be another number.
+    both = torch.cat([x_sets.long(), y_sets.to(x_sets.device).long()])
+    ids, members = torch.unique(both, return_inverse=True)
     x_groups = _Groups.of(members[: len(x)], len(ids))
     y_groups = _Groups.of(members[len(x) :], len(ids))
     usable = (x_groups.counts >= 2) & (y_groups.counts >= 2) & (ids >= 0)

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from setclip.data.pools import Pools
+from setclip.data.pools import FloatArray, Pools
 from setclip.evaluation.alignability import Alignability, alignability, with_directions
 from setclip.evaluation.shift import energy_test
 from setclip.linear.cca import cca
@@ -52,6 +52,10 @@ LEAD, SHIFTED = 1.5, 0.025
 # Up to here maps of the features as they are stand before those of kernel features: so few pairs
 # show no bend in what encoders tell of real items, and may hide that a linear map is the truth.
 FEW = 49
+# Share of distinct rows among the pairs from which they are taken as they are.
+DISTINCT = 0.9
+# Share of the smaller pool's rows in shared sets under which the others are said to be left out.
+FEW_IN_SETS = 0.1
 # Mean log2 rank of held-out pairs under which nothing is left to win.
 SETTLED = 0.25
 
@@ -129,6 +133,19 @@ class Auto(Options):
 
     def _fit(self, pools: Pools, seed: int, journal: Journal) -> _Found:
         if len(pools.shared_sets) >= 2:
+            inside = [
+                held / max(len(pool), 1)
+                for held, pool in zip(
+                    pools.in_shared_sets, (pools.x_pool, pools.y_pool), strict=True
+                )
+            ]
+            if min(inside) < FEW_IN_SETS:
+                journal.warn(
+                    "few rows in sets",
+                    f"{len(pools.shared_sets)} sets hold {min(inside):.1%} of the items of a side, "
+                    "and where there are sets matches are sought inside them alone. Leave the sets "
+                    "out to learn from the pools instead.",
+                )
             return self._with_sets(pools, seed)
         pools = pools.without_sets()
         reason = self._against_geometry(pools, _shared_geometry(pools))
@@ -347,11 +364,19 @@ def _shared_geometry(pools: Pools) -> Alignability | None:
 def _shift(pools: Pools, seed: int) -> str:
     """In words, that the pairs are no sample of the pools; empty if nothing shows it."""
     sides = (("x", pools.x_pairs, pools.x_pool), ("y", pools.y_pairs, pools.y_pool))
-    values = {side: energy_test(pairs, pool, seed=seed) for side, pairs, pool in sides}
+    values = {
+        side: energy_test(_without_copies(pairs), pool, seed=seed) for side, pairs, pool in sides
+    }
     shifted = [f"{side} (p = {p:.3f})" for side, p in values.items() if p <= SHIFTED]
     if not shifted:
         return ""
     return f"The pairs are not a random sample of the pool in {' and '.join(shifted)}. "
+
+
+def _without_copies(rows: FloatArray) -> FloatArray:
+    """The rows, one of each where many repeat: five captions of a picture are one draw of it."""
+    single = np.unique(rows, axis=0)
+    return single if len(single) < DISTINCT * len(rows) else rows
 
 
 def _transport_seconds(pools: Pools) -> float:

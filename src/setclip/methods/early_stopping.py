@@ -223,5 +223,6 @@ def _name_problems(trainable: Trainable, pools: Pools, outcome: Outcome, journal
             journal.warn(
                 "collapse",
                 f"all {side} embeddings fell onto nearly one point (total variance {spread:.1e} of "
-                "1). Raise weight_ssl, lower weight_sdd and weight_mmd, or start from `cca`.",
+                "1). Take the mean off features that lie far from the origin; of `setclip` raise "
+                "weight_ssl, lower weight_sdd and weight_mmd, or start from `cca`.",
             )

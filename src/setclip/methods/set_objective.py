@@ -36,7 +36,8 @@ class SetObjective:
         if self.within:
             pools = comparable
         self.x_ids, self.y_ids = (torch.tensor(ids) for ids in (pools.x_sets, pools.y_sets))
-        self.sets = SetSampler(pools, options.batch) if len(pools.shared_sets) else None
+        # Sets with a single row on a side are no batch.
+        self.sets = SetSampler(pools, options.batch) if min(pools.in_shared_sets) > 1 else None
         self.x_spread, self.y_spread = (
             torch.cat([paired, pool]).std(dim=0)
             for paired, pool in (

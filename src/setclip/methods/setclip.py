@@ -115,6 +115,13 @@ class SetCLIP(SetLosses):
         """Fit on all there is."""
         journal = journal or Journal()
         self._check(pools)
+        held = pools.in_shared_sets
+        if min(held) > 1 and (held[0] < len(pools.x_pool) or held[1] < len(pools.y_pool)):
+            journal.note(
+                f"Batches are drawn from sets: {len(pools.x_pool) - held[0]:,} x and "
+                f"{len(pools.y_pool) - held[1]:,} y in none that stands on both sides were seen by "
+                "the start alone."
+            )
         start = make_start(self.start, pools, folds=self.folds, seed=seed, journal=journal)
         whiten = None
         if start is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -38,6 +38,15 @@ VIEWS: dict[str, View] = {
     "structure": structure_view,
 }
 
+CUT = (
+    "{full:,} of {texts:,} texts fill the {tokens} tokens that keep_prefix keeps: what they say "
+    "beyond is not trained on, though the finished model reads it. `keep_prefix: false` trains on "
+    "whole texts."
+)
+STATISTICS = (
+    "train_norms took them from the weights of the last step, and wise: {wise:g} mixes these with "
+    "those of the start, which they do not fit. Set wise: 1."
+)
 ALONG_THE_CHAIN = frozenset({"sequence", "structure"})
 """Modalities whose views first draw a stretch of residues: of one draw it is the same stretch."""
 
@@ -53,7 +62,7 @@ class Side:
         collate: Prepared items to what `network` takes.
         pairs: The items of the pairs.
         pool: The items of the pool.
-        warning: What is lost by keeping the beginning; empty if nothing is.
+        warnings: What the settings cost, by name.
     """
 
     backbone: Backbone
@@ -62,7 +71,7 @@ class Side:
     collate: Callable[[Sequence[Any]], Collated]
     pairs: RawSource | KeptSource
     pool: RawSource | KeptSource
-    warning: str = ""
+    warnings: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_side(
@@ -83,7 +92,9 @@ def open_side(
     first = 0 if blocks == "all" else max(0, count - int(blocks))
     # What the encoder's own options freeze stays frozen.
     first = max(first, count if options.freeze == "all" else options.freeze)
-    partly = freeze(backbone, first, train_norms=options.train_norms)
+    # Of an encoder of which no block learns, what follows the blocks stays as it is, too.
+    frozen: int | Literal["all"] = "all" if blocks == 0 or options.freeze == "all" else first
+    partly = freeze(backbone, frozen, train_norms=options.train_norms)
     view = VIEWS.get(backbone.modality)
     side = Side(
         backbone,
@@ -93,6 +104,8 @@ def open_side(
         RawSource(pairs, backbone.prepare, view),
         RawSource(pool, backbone.prepare, view),
     )
+    if options.train_norms and o.wise < 1 and frozen != "all":
+        side = replace(side, warnings={"statistics of batch norms": STATISTICS.format(wise=o.wise)})
     if o.keep_prefix and backbone.split is not None and 0 < first < len(backbone.blocks):
         return _kept(o, side, partly, first)
     return side
@@ -116,13 +129,10 @@ def _kept(o: Towers, side: Side, partly: Backbone, first: int) -> Side:
     bad = {item.row: item for _, items in found for item in items}
     n = len(side.pairs)
     full = encoders[0].layout.full_texts(variants[0])
+    cut = {"texts were cut": CUT.format(full=full, texts=len(flat), tokens=TOKENS)} if full else {}
     return replace(
         side,
-        warning=f"{full:,} of {len(flat):,} texts fill the {TOKENS} tokens that keep_prefix keeps: "
-        "what they say beyond is not trained on, though the finished model reads it. "
-        "`keep_prefix: false` trains on whole texts."
-        if full
-        else "",
+        warnings={**side.warnings, **cut},
         network=encoders[0].suffix,
         collate=encoders[0].layout.collate,
         pairs=KeptSource(variants, rows[:n], bad),

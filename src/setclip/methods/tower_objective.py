@@ -108,7 +108,8 @@ class TowerObjective:
         rows = torch.from_numpy(sets.x_rows[cells[0], cells[1]] + x.pairs).to(zx.device)
         columns = torch.from_numpy(sets.y_rows[cells[0], cells[2]] + y.pairs).to(zx.device)
         mass = torch.from_numpy(plans[cells]).to(zx)
-        logits = zx @ zy.T / self.options.temperature
+        with torch.autocast(zx.device.type, enabled=False):
+            logits = zx.float() @ zy.float().T / self.options.temperature
         chosen = logits[rows, columns]
         # Indexing by [rows] would add up its gradient in no fixed order on several threads.
         from_x = (mass * (logits.logsumexp(dim=1).index_select(0, rows) - chosen)).sum()

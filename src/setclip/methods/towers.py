@@ -224,8 +224,8 @@ def fit_towers(
     """
     data = TowerData.of(o, pools)
     for side in (data.x, data.y):
-        if side.warning:
-            journal.warn("texts were cut", side.warning)
+        for name, sentence in side.warnings.items():
+            journal.warn(name, sentence)
     held = _held_out(o, data.pools, seed)
     learning = data.without_pairs(held)
     heads = _heads(o, learning.pools, seed, journal)

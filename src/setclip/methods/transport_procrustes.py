@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
@@ -68,6 +69,8 @@ class TransportProcrustes(Options):
         )
         if start is not None:
             journal.note(f"Started from the pairs; {score}.")
+        elif math.isnan(found.agreement):
+            journal.note(f"One start was tried: nothing shows whether geometry is shared; {score}.")
         else:
             journal.note(
                 f"Two starts agree on the nearest item of {found.agreement:.0%} of the rows; "

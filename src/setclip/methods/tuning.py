@@ -20,6 +20,8 @@ from setclip.data.pools import NO_SET, FloatArray, IntArray, Pools, unit_rows
 Embed = Callable[[FloatArray], npt.NDArray[np.floating]]
 
 DISTRACTORS = 1000
+BLOCK_SCORES = 1 << 26
+"""Scores held at once, some 1 GB with what is made of them."""
 
 
 @dataclass(frozen=True)
@@ -212,10 +214,12 @@ def _one_way(
     gallery_units: IntArray,
 ) -> npt.NDArray[np.float64]:
     asked = np.flatnonzero(np.isin(query_units, gallery_units[gallery_units != NO_SET]))
-    scores = queries[asked] @ gallery.T
-    own = query_units[asked][:, None] == gallery_units
-    best = np.where(own, scores, -np.inf).max(axis=1, keepdims=True)
-    # Ties count against the model, so that a collapsed space scores worst; and so does NaN.
-    ahead = (~(scores < best) & ~own).sum(axis=1)
-    ranks: npt.NDArray[np.float64] = np.log2(1.0 + ahead)
-    return ranks
+    block = max(1, BLOCK_SCORES // max(len(gallery), 1))
+    parts = [np.zeros(0)]
+    for rows in (asked[i : i + block] for i in range(0, len(asked), block)):
+        scores = queries[rows] @ gallery.T
+        own = query_units[rows][:, None] == gallery_units
+        best = np.where(own, scores, -np.inf).max(axis=1, keepdims=True)
+        # Ties count against the model, so that a collapsed space scores worst; and so does NaN.
+        parts.append(np.log2(1.0 + (~(scores < best) & ~own).sum(axis=1)))
+    return np.concatenate(parts)

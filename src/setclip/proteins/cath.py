@@ -46,13 +46,17 @@ def read_chain_set(path: str | Path) -> ChainSet:
                 continue
             try:
                 record = json.loads(line)
-                chains.append(_chain(record))
-                topologies.append(tuple(str(node) for node in record.get("CATH", [])))
+                chain = _chain(record)
+                topology = tuple(str(node) for node in record.get("CATH") or [])
             except BadItemError as error:
                 bad.append(BadItemError(f"{path}, line {number}", f"{error.item}: {error.reason}"))
+                continue
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 reason = f"not a chain of this format ({type(error).__name__}: {error})"
                 bad.append(BadItemError(f"{path}, line {number}", reason))
+                continue
+            chains.append(chain)
+            topologies.append(topology)
     return ChainSet(tuple(chains), tuple(topologies), tuple(bad))
 
 

@@ -10,7 +10,7 @@ from safetensors.numpy import load, save
 
 from setclip.modalities import BadItemError
 from setclip.proteins.chains import Chain, flaw
-from setclip.proteins.structures import read_structure
+from setclip.proteins.structures import is_structure, read_structure
 
 
 def pack_chain(chain: Chain) -> bytes:
@@ -65,8 +65,10 @@ def read_chain(item: object) -> Chain:
     if not isinstance(item, str | Path):
         kind = type(item).__name__
         raise BadItemError(repr(item)[:80], f"{kind} where a structure's path was expected")
-    path, _, letter = str(item).partition("#")
-    chains = read_structure(path).chains
+    path, _, letter = str(item).rpartition("#")
+    if not path or not is_structure(path):  # folders may have a # in their names
+        path, letter = str(item), ""
+    chains = read_structure(path, wanted=letter).chains
     if not letter:
         return chains[0]
     found = next((chain for chain in chains if chain.name.endswith(f"_{letter}")), None)

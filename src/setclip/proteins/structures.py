@@ -82,7 +82,7 @@ def is_structure(path: str | Path) -> bool:
     return _kind(Path(path)) in SUFFIXES
 
 
-def read_structure(path: str | Path, *, min_residues: int = 1) -> StructureFile:
+def read_structure(path: str | Path, *, min_residues: int = 1, wanted: str = "") -> StructureFile:
     """Read the protein chains of the first model of a file.
 
     Of alternate locations the one of highest occupancy counts. Non-standard residues become their
@@ -91,9 +91,10 @@ def read_structure(path: str | Path, *, min_residues: int = 1) -> StructureFile:
     Args:
         path: A file that ends in .pdb, .ent, .cif or .mmcif, or in one of these and .gz.
         min_residues: Chains with fewer are left out.
+        wanted: Letter of a chain that must not be left out as impossible; others are.
 
     Raises:
-        BadItemError: The file cannot be read, or no chain of it can be used.
+        BadItemError: The file cannot be read, no chain of it can be used, or not the one wanted.
         ImportError: biotite is not installed.
     """
     path = Path(path)
@@ -101,6 +102,7 @@ def read_structure(path: str | Path, *, min_residues: int = 1) -> StructureFile:
     name = name[: -len(_kind(path))]
     atoms, models = _atoms(path)
     chains: list[Chain] = []
+    flawed: dict[str, str] = {}
     empty = short = 0
     for letter in dict.fromkeys(atoms.chain_id.tolist()):
         chain = _chain(f"{name}_{letter}", atoms[atoms.chain_id == letter])
@@ -109,9 +111,12 @@ def read_structure(path: str | Path, *, min_residues: int = 1) -> StructureFile:
         elif len(chain) < min_residues:
             short += 1
         elif reason := flaw(chain.ca):
-            raise BadItemError(str(path), f"chain {letter}: {reason}")
+            flawed[letter] = reason
         else:
             chains.append(chain)
+    if flawed and (not chains or wanted in flawed):
+        letter = wanted if wanted in flawed else next(iter(flawed))
+        raise BadItemError(str(path), f"chain {letter}: {flawed[letter]}")
     if not chains:
         raise BadItemError(
             str(path),
