@@ -20,7 +20,8 @@ def unit(n: int, d: int, seed: int) -> np.ndarray:
 
 def weights(rows: np.ndarray, references: np.ndarray, width: float) -> np.ndarray:
     """Softmax of inner products, one number at a time."""
-    found = np.array([[np.exp(a @ b / width) for b in references] for a in rows])
+    inner = [[a @ b for b in references] for a in rows]
+    found = np.array([[np.exp((value - max(row)) / width) for value in row] for row in inner])
     return found / found.sum(axis=1, keepdims=True)
 
 

@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from setclip.evaluation import Interval
@@ -64,6 +64,7 @@ def test_no_axis_without_numbers() -> None:
     assert scale_of(one_column("a", None, math.nan), 0) is None
 
 
+@example([0.0, 5e-324])
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=6))
 def test_the_axis_holds_every_value(values: list[float]) -> None:
     scale = scale_of(one_column(*values), 0)

@@ -77,7 +77,8 @@ def scale_of(table: ResultTable, column: int) -> Scale | None:
     if low >= 0 and low <= high / 2:
         low = 0.0
     # Ends on a round step, so that the two printed numbers explain the axis.
-    step = 10.0 ** math.floor(math.log10(high - low or 1.0)) / 2
+    # A narrower axis than floats have steps for has the narrowest of these.
+    step = 10.0 ** math.floor(math.log10(max(high - low, 1e-300) if high > low else 1.0)) / 2
     low = math.floor(low / step) * step
     high = math.ceil(high / step) * step
     return Scale(low, high if high > low else low + step)
