@@ -1,13 +1,15 @@
 """The demo end to end, on a few emoji with planted features in place of encoded ones."""
 
 import pytest
+from benchmark.results import result
 from rich.console import Console
 from tiny import few_emoji
 
 import setclip.benchmark.data
 import setclip.data.material
 from setclip.benchmark import suites
-from setclip.demo import run_demo
+from setclip.benchmark.table import by_block, summarise
+from setclip.demo import _verdict, run_demo
 from setclip.methods import CLIP, SetCLIP, SigLIP
 
 BRIEF = {
@@ -47,3 +49,23 @@ def test_demo_prints_both_tables_and_ends_in_the_report(few, tmp_path):
     assert stamps
     run_demo(tmp_path, seeds=1, workers=1, console=console)
     assert {path: path.stat().st_mtime_ns for path in runs} == stamps
+
+
+def test_the_best_map_of_the_pairs_saw_neither_pools_nor_all_pairs():
+    results = []
+    for dataset in ("emoji", "glosses"):
+        results.append(result("cca, all pairs", 0, 1.0, pairs="all", view="pairs", dataset=dataset))
+        for pairs, condition in ((0, "disjoint"), (50, "disjoint"), (0, "sets")):
+            of = {"pairs": pairs, "condition": condition, "dataset": dataset}
+            results.append(result("auto", 0, 0.9, **of))
+            results.append(result("cca", 0, 0.8, **of))  # which takes covariances of the pools
+            if pairs:
+                results.append(result("cca (pairs alone)", 0, 0.4, **{**of, "view": "pairs"}))
+                results.append(result("clip", 0, 0.2, **{**of, "view": "pairs"}))
+    rows = summarise(results, suite="demo")
+    (alone,) = (
+        row.recall[10].mean
+        for row in rows
+        if row.method == "cca (pairs alone)" and row.block.dataset == "emoji"
+    )
+    assert f"the best map of 50 pairs finds {alone:.0f} %" in _verdict(by_block(rows))

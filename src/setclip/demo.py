@@ -80,7 +80,11 @@ def _verdict(blocks: dict[Block, list[MethodRow]]) -> str:
         for place, rows in at.items()
     }
     emoji, glosses = found["emoji", "disjoint", PAIRS], found["glosses", "disjoint", PAIRS]
-    alone = max(emoji[row.method] for row in at["emoji", "disjoint", PAIRS] if row.alone)
+    alone = max(
+        emoji[row.method]
+        for row in at["emoji", "disjoint", PAIRS]
+        if row.alone and row.role != "reference"
+    )
     return (
         f"Two text encoders share their geometry: with {PAIRS} pairs a CLIP-trained head finds the "
         f"right partner of a gloss among the first ten for {glosses['clip']:.0f} %, `auto` with "
