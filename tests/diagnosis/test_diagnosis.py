@@ -80,7 +80,7 @@ def test_copies_neither_show_geometry_nor_stand_in_the_way():
 def test_an_item_at_the_centre_of_its_side_is_no_error():
     grid = np.arange(-20.0, 21.0)[:, None].astype(np.float32)
     features = np.concatenate([grid, grid**3 / 400], axis=1)
-    assert setclip.diagnose(features, features).expectation is not None
+    assert setclip.diagnose(features, features).expectation.high > 50
 
 
 def test_few_held_out_pairs_do_not_take_the_place_of_more_known_ones():

@@ -66,6 +66,18 @@ def test_matching_is_cross_entropy_with_the_plan_inside_sets() -> None:
     assert found["match"].item() == pytest.approx(2 * naive_match(0.3, 0.2), rel=1e-5)
 
 
+def test_matching_is_no_coarser_where_towers_compute_in_half_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, rows in (("ZX", ZX), ("ZY", ZY)):
+        monkeypatch.setitem(globals(), name, rows.detach().float())
+    options = {"weight_match": 2.0, "temperature": 0.3, "match_temperature": 0.2}
+    whole = terms(**options)["match"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = terms(**options)["match"]
+    assert found.item() == pytest.approx(whole.item(), rel=1e-6)
+
+
 def test_the_plan_is_a_target_that_no_gradient_goes_through() -> None:
     loss = terms(weight_match=1.0, temperature=0.3)["match"]
     (gradient,) = torch.autograd.grad(loss, ZX)

@@ -111,6 +111,7 @@ def test_raw_items_are_known_by_their_places_and_not_by_what_an_encoder_made_of_
     assert fingerprint(rows=(0, 1, 3)) != fingerprint()
     assert fingerprint(text="a heron") != fingerprint()
     assert fingerprint(learned="a heron") != fingerprint()
+    assert fingerprint(learned="half \ud800") != fingerprint(learned="half \ud801")
     assert fingerprint(ids=(4, -1, 4)) != fingerprint()
 
 

@@ -107,9 +107,11 @@ class TowerObjective:
         cells = np.nonzero(sets.cells)
         rows = torch.from_numpy(sets.x_rows[cells[0], cells[1]] + x.pairs).to(zx.device)
         columns = torch.from_numpy(sets.y_rows[cells[0], cells[2]] + y.pairs).to(zx.device)
-        mass = torch.from_numpy(plans[cells]).to(zx)
+        # As in the other losses: float32 at least, whatever the towers compute in.
+        dtype = torch.promote_types(zx.dtype, torch.float32)
         with torch.autocast(zx.device.type, enabled=False):
-            logits = zx.float() @ zy.float().T / self.options.temperature
+            logits = zx.to(dtype) @ zy.to(dtype).T / self.options.temperature
+        mass = torch.from_numpy(plans[cells]).to(logits)
         chosen = logits[rows, columns]
         # Indexing by [rows] would add up its gradient in no fixed order on several threads.
         from_x = (mass * (logits.logsumexp(dim=1).index_select(0, rows) - chosen)).sum()

@@ -295,7 +295,6 @@ def _heads(o: Towers, pools: Pools, seed: int, journal: Journal) -> tuple[Tower,
         from setclip.methods import make_method
 
         _require_directions(o, pools)
-
         journal.note(f"The heads start from {o.start} on the features of the frozen encoders.")
         kernel = {"sharpness": o.sharpness} if o.start in ("auto", "cca") else {}
         start = make_method(o.start, **kernel).fit(pools, seed=seed, journal=journal)

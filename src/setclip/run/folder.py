@@ -21,6 +21,8 @@ from setclip.methods import AnyMethod
 CONFIG, RESULTS, BAD_ITEMS = "config.json", "results.json", "bad_items.jsonl"
 METHOD = "method.json"
 """In the folder of a compared method: its options."""
+# Of what fingerprints look at: those of another version say nothing.
+_VERSION = 2
 
 
 def claim(config: RunConfig) -> None:
@@ -171,9 +173,6 @@ def fingerprinted(material: Material) -> dict[str, str]:
     }
 
 
-_VERSION = 2
-
-
 def _fingerprint(material: Material) -> str:
     """Of ready features their bytes; of raw items their texts, names and places, and the sets.
 
@@ -194,6 +193,8 @@ def _fingerprint(material: Material) -> str:
     for items in (*learned, material.x_test_items, material.y_test_items):
         for item in items:
             raw = item.name if isinstance(item, Path) else item
-            # Names of files need not be UTF-8.
-            hasher.update(raw if isinstance(raw, bytes) else os.fsencode(str(raw)))
+            # Names of files need not be UTF-8, and texts may hold halves of characters.
+            hasher.update(
+                raw if isinstance(raw, bytes) else str(raw).encode("utf-8", "surrogatepass")
+            )
     return hasher.hexdigest()[:16]

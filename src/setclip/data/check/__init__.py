@@ -88,7 +88,8 @@ def _of_test(test: AnyZeroShot) -> list[Finding]:
     if not found.bad:
         return []
     message = f"evaluation.zero_shot {test.name}: {len(found.bad):,} entries cannot be used"
-    return [Finding("warning", f"{message}, the first: {found.bad[0]}.")]
+    remedy = "They will be skipped and listed in bad_items.jsonl; repair them if they matter."
+    return [Finding("warning", f"{message}, the first: {found.bad[0]}.", remedy)]
 
 
 def _check_arrays(config: RunConfig, data: ArraysData, *, deep: bool) -> CheckResult:
