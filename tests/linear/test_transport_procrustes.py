@@ -9,7 +9,7 @@ from reference.planted import Planted, rotated_clouds
 
 from setclip.linear import transport_procrustes as module
 from setclip.linear.clouds import clouds
-from setclip.linear.maps import Alignment
+from setclip.linear.maps import AffineMap, Alignment
 from setclip.linear.pools import entropic_plan
 from setclip.linear.transport_procrustes import (
     _agreement,
@@ -98,6 +98,18 @@ def test_agreement_is_the_share_of_rows_with_the_same_neighbour() -> None:
     )
     assert _agreement(job, [first, first]) == 1
     assert _agreement(job, [first, second]) < 0.1
+
+
+def test_agreement_looks_at_all_kinds_of_sorted_pools() -> None:
+    # Two maps that agree on the first kind, two thirds of the rows, and are opposite on the other.
+    common = np.zeros((3 * module.LOOKED_AT // 2, 4))
+    common[:, :2] = np.random.default_rng(0).normal(size=(len(common), 2))
+    first = len(common) * 2 // 3
+    common[first:] = np.roll(common[first:], 2, axis=1)
+    identity = AffineMap(np.eye(4), np.zeros(4))
+    turned = AffineMap(np.diag([1.0, 1.0, -1.0, -1.0]), np.zeros(4))
+    one, two = Alignment(identity, identity), Alignment(identity, turned)
+    assert module.agreement(one, two, common, common) == pytest.approx(2 / 3, abs=0.01)
 
 
 def test_rank_cuts_wide_features() -> None:

@@ -102,21 +102,25 @@ def soft_matching(zx: Array, zy: Array, sets: PaddedSets, *, temperature: float)
     Returns:
         Plans, zero on padding. Shape [s, k_x, k_y].
     """
-    logits = zx[sets.x_rows] @ zy[sets.y_rows].transpose(0, 2, 1) / temperature
+    # In place from scores to plan: those of one large set are gigabytes.
+    kernel = zx[sets.x_rows] @ zy[sets.y_rows].transpose(0, 2, 1)
+    kernel /= temperature
     n_x = (sets.x_rows >= 0).sum(axis=1)
     n_y = (sets.y_rows >= 0).sum(axis=1)
     mass = np.minimum(n_x, n_y)
+    np.putmask(kernel, ~sets.cells, -np.inf)
     # Cosines are bounded, so after subtracting each set's largest nothing overflows, and at
     # temperatures above 1/300 nothing that matters underflows in float64.
-    cells = sets.cells
-    logits -= np.where(cells, logits, -np.inf).max(axis=(1, 2), keepdims=True)
-    kernel = np.where(cells, np.exp(np.where(cells, logits, 0.0)), 0.0)
+    kernel -= kernel.max(axis=(1, 2), keepdims=True)
+    np.exp(kernel, out=kernel)
     row_mass, column_mass = (mass / n_x)[:, None], (mass / n_y)[:, None]
     v = np.where(sets.y_rows >= 0, 1.0, 0.0)
     for _ in range(SINKHORN_ROUNDS):
         u = _divide(row_mass, np.einsum("sij,sj->si", kernel, v), sets.x_rows)
         v = _divide(column_mass, np.einsum("sij,si->sj", kernel, u), sets.y_rows)
-    plans: Array = u[:, :, None] * kernel * v[:, None, :]
+    kernel *= u[:, :, None]
+    kernel *= v[:, None, :]
+    plans: Array = kernel
     return plans
 
 

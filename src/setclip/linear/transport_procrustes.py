@@ -178,10 +178,11 @@ def agreement(one: Alignment, other: Alignment, x: npt.ArrayLike, y: npt.ArrayLi
     Args:
         one: Maps of both modalities.
         other: Likewise, found independently.
-        x: Shape [n, d_x]; of more than 2,000 rows the first are looked at.
+        x: Shape [n, d_x]; of more than 2,000 rows as many are looked at, evenly spaced: the first
+            of sorted pools would be of few kinds.
         y: Shape [m, d_y]; likewise.
     """
-    x, y = np.asarray(x)[:LOOKED_AT], np.asarray(y)[:LOOKED_AT]
+    x, y = _evenly(np.asarray(x), LOOKED_AT), _evenly(np.asarray(y), LOOKED_AT)
     return _same_nearest([(unit_rows(m.x(x)), unit_rows(m.y(y))) for m in (one, other)])
 
 
@@ -276,8 +277,13 @@ def _embed(cross: Rows, x: Rows, y: Rows, power: float) -> tuple[Rows, Rows]:
 def _agreement(job: _Job, chains: list[_Chain]) -> float:
     if len(chains) < 2:
         return float("nan")
-    x, y = job.both.x[: job.batch], job.both.y[: job.batch]
+    x, y = _evenly(job.both.x, job.batch), _evenly(job.both.y, job.batch)
     return _same_nearest([_embed(chain.cross, x, y, CLIMB["power"]) for chain in chains])
+
+
+def _evenly(rows: Rows, most: int) -> Rows:
+    """All rows, or so many of them, evenly spaced."""
+    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
 
 
 def _silent(stage: str, done: int, total: int) -> None:
