@@ -9,6 +9,7 @@ from proteins.backbones import chain
 from proteins.files import atoms_of, write
 from reference.cdconv import reference_convolution, reference_frames, reference_network
 
+from setclip.downstream.finetune import Classifier
 from setclip.encoders import residue_graph
 from setclip.encoders.cdconv import (
     PRESETS,
@@ -16,7 +17,6 @@ from setclip.encoders.cdconv import (
     CDConvConfig,
     Convolution,
     backbone,
-    classifier,
     convolve,
 )
 from setclip.encoders.residue_graph import (
@@ -292,8 +292,8 @@ def test_half_precision_features_run_and_train():
 def test_published_sizes(task, classes, millions):
     with torch.device("meta"):
         network = CDConv(PRESETS[task])
-        head = classifier(network.dim, classes)
-    count = sum(p.numel() for module in (network, head) for p in module.parameters())
+        model = Classifier(network, network.dim, torch.full((classes,), 0.1), single=True)
+    count = sum(p.numel() for p in model.parameters())
     assert count // 10**6 == millions
     assert PRESETS["go"] == PRESETS["reaction"]
 
@@ -311,10 +311,6 @@ def test_backbone_reads_chains_and_gives_features(tmp_path):
     assert features.shape == (2, 10)
     alone = encoder.network(encoder.collate([encoder.prepare(items[0])]))
     torch.testing.assert_close(features[:1], alone, rtol=1e-4, atol=1e-5)
-
-
-def test_the_head_gives_logits():
-    assert classifier(8, 3)(torch.randn(4, 8)).shape == (4, 3)
 
 
 def test_impossible_sizes_are_refused():

@@ -10,10 +10,10 @@ from reference import linear as naive
 from reference.planted import rotated_clouds
 
 from setclip.linear import pools as module
+from setclip.linear.cross_covariance import CrossSum
 from setclip.linear.maps import Alignment, principal
 from setclip.linear.pools import cross_from_pools, entropic_plan
 from setclip.linear.procrustes import procrustes
-from setclip.linear.sets import CrossSum
 
 
 @pytest.mark.parametrize(("n", "m"), [(5, 5), (4, 9), (1, 3)])

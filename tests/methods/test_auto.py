@@ -12,6 +12,7 @@ from reference.planted import Planted, rotated_clouds
 
 from setclip.data.pools import Pools, make_pools
 from setclip.data.splits import Condition, draw_pools
+from setclip.linear.transport_procrustes import expected_seconds
 from setclip.methods import CCA, Auto, tuning
 from setclip.methods import auto as module
 from setclip.model import AlignedModel
@@ -226,7 +227,7 @@ def test_the_ridge_stays_where_no_set_could_be_held_out() -> None:
 
 def test_geometry_is_not_looked_for_beyond_the_budget() -> None:
     data = pools(MADE, 4)
-    assert module._transport_seconds(data) > 5
+    assert expected_seconds(len(data.x_pool), len(data.y_pool)) > 5
     _, said, _ = fitted(data, budget=5.0)
     assert "the budget is 5: it was not tried" in said
     with pytest.raises(ValueError, match="stand on both sides, or a larger `budget`"):

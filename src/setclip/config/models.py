@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -21,8 +21,8 @@ from setclip.config.section import TEST_FRACTION, Name, Section, Share, TestShar
 from setclip.data.bad_items import BAD_LIMIT
 from setclip.data.captions import merge_captions
 from setclip.data.manifest import Columns, Manifest, Modality, read_manifest
-from setclip.data.splits import NEAR_DUPLICATE
-from setclip.encoders.choices import DEFAULTS, AnyOptions
+from setclip.data.splits import NEAR_DUPLICATE, Condition
+from setclip.encoders.choices import DEFAULTS, EncoderChoice, kind_of_name
 from setclip.encoders.options import EncoderOptions
 from setclip.evaluation.zeroshot import TEMPLATES
 from setclip.methods import AnyMethod
@@ -30,11 +30,6 @@ from setclip.seeds import LARGEST_SEED
 
 NO_PICTURES = ("glosses", "proteins", "proteins-typed", "protein-chains", "protein-chains-150")
 """Bundled data whose x are no pictures."""
-
-
-def kind_of_name(value: Any) -> Any:
-    """Let a bare name stand for the choice of that kind: `method: cca`."""
-    return {"kind": value} if isinstance(value, str) else value
 
 
 class Side(Section):
@@ -209,7 +204,7 @@ class BundledData(Section):
     """Where a built one lies, if not in its usual place."""
     pairs: NonNegativeInt = 50
     """How many pairs stay known."""
-    condition: Literal["disjoint", "overlapping", "sets", "concept-sets"] = "disjoint"
+    condition: Condition = "disjoint"
     """What is known of the rest: pools without common items, with them, random matched sets, or
     sets of one concept (of proteins: a superfamily)."""
     set_size: PositiveInt = 16
@@ -221,9 +216,6 @@ class BundledData(Section):
 Data = Annotated[ManifestData | ArraysData | BundledData | LayoutData, Field(discriminator="kind")]
 
 
-EncoderChoice = Annotated[
-    AnyOptions, BeforeValidator(kind_of_name, json_schema_input_type=str | AnyOptions)
-]
 MethodChoice = Annotated[
     AnyMethod, BeforeValidator(kind_of_name, json_schema_input_type=str | AnyMethod)
 ]

@@ -255,8 +255,7 @@ def _protein_chains(folder: str | Path | None, longest: int | None = None) -> Da
     chains = load_proteins("protein-chains", folder=folder)
     if longest is not None:
         chains = chains.take(np.flatnonzero(np.diff(chains.starts) <= longest))
-    first = {cluster: row for row, cluster in reversed([*enumerate(chains.s35)]) if cluster}
-    chosen = _of_proteins(chains.take(sorted(first.values())))
+    chosen = _of_proteins(chains.take(chains.representatives))
     if longest is None:
         return chosen
     return replace(chosen, name=SHORT_CHAINS, y_encoder=RESIDUES_SEEN)

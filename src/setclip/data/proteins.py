@@ -74,6 +74,12 @@ class ProteinSet:
         keys = [s or f"alone {i}" for i, s in enumerate(self.superfamilies)]
         return np.unique(keys, return_inverse=True)[1].astype(np.int64)
 
+    @property
+    def representatives(self) -> IntArray:
+        """The first row of each cluster at 35 % identity, ascending; no chain without a cluster."""
+        first = {cluster: row for row, cluster in reversed([*enumerate(self.s35)]) if cluster}
+        return np.array(sorted(first.values()), dtype=np.int64)
+
     def take(self, rows: Sequence[int] | IntArray) -> ProteinSet:
         """The set with these rows only; coordinates are copied."""
         lengths = np.diff(self.starts)[rows]

@@ -23,6 +23,7 @@ from setclip.config.errors import explain
 from setclip.config.source import ConfigError, Source
 from setclip.data.atomic import write_json
 from setclip.data.bad_items import BadItem, write_bad_items
+from setclip.data.datasets import TYPED_PROTEINS
 from setclip.data.proteins import load_proteins
 from setclip.downstream.cells import Cell, Result, measure
 from setclip.downstream.finetune import FineTuning
@@ -251,7 +252,8 @@ def _seen(label: str, asked: Asked, comparison: Comparison, task: Task, seed: in
     held_out = (comparison.data, split_seed, TEST_FRACTION)
     data, own, share = asked.aligned_on
     # The chains and their split are the same, whether an encoder sees what the residues are.
-    if (data.removesuffix("-typed"), own, share) == held_out and "superfamily" in task.source:
+    chains = "proteins" if data == TYPED_PROTEINS else data
+    if (chains, own, share) == held_out and task.split == "superfamily":
         return ""
     return (
         f"{label} was aligned on {data} with seed {own}, and may have seen test chains of "

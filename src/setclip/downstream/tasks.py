@@ -58,6 +58,7 @@ class Task:
         validation: Rows that choose the step.
         tests: Rows of each test by name, the main one first; they may overlap.
         bad: Chains that could not be used.
+        split: What no two parts share; None where whoever published the task split it.
     """
 
     name: TaskName
@@ -71,6 +72,7 @@ class Task:
     validation: IntArray
     tests: dict[str, IntArray]
     bad: tuple[BadItemError, ...] = ()
+    split: SplitBy | None = None
 
     @property
     def single(self) -> bool:
@@ -280,6 +282,7 @@ def make_task(
         train=train,
         validation=choose,
         tests={"test": test},
+        split=split,
     )
 
 
@@ -322,7 +325,6 @@ def held_out_superfamilies(
 
     Runs see of these chains the first of each cluster of 35 % identity.
     """
-    first = {cluster: row for row, cluster in reversed([*enumerate(chains.s35)]) if cluster}
-    families = np.array(chains.superfamilies)[sorted(first.values())]
+    families = np.array(chains.superfamilies)[chains.representatives]
     _, test = split_by_group(families, test_fraction=test_fraction, seed=seed)
     return np.unique(families[test])

@@ -326,17 +326,3 @@ def prepare_structure(item: object) -> StructureItem:
         BadItemError: It cannot be read.
     """
     return structure_item(read_chain(item))
-
-
-def classifier(dim: int, classes: int, *, dropout: float = 0.2) -> nn.Sequential:
-    """The published head on the network's features: one hidden layer as wide as it is."""
-    hidden = max(dim, classes)
-    return nn.Sequential(
-        nn.BatchNorm1d(dim, momentum=BATCH_NORM_MOMENTUM),
-        nn.LeakyReLU(0.2),
-        nn.Dropout(dropout),
-        nn.Linear(dim, hidden),
-        nn.BatchNorm1d(hidden, momentum=BATCH_NORM_MOMENTUM),
-        nn.LeakyReLU(0.2),
-        nn.Linear(hidden, classes),
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter
+from pydantic import BeforeValidator, Field, TypeAdapter
 
 from setclip.encoders.bge_small import BgeSmallOptions
 from setclip.encoders.efficientnet_lite0 import EfficientNetLite0Options
@@ -41,13 +41,25 @@ AnyOptions = Annotated[
     | CDConvOptions,
     Field(discriminator="kind"),
 ]
+
+
+def kind_of_name(value: Any) -> Any:
+    """Let a bare name stand for the choice of that kind: `x: minilm-l6`, `method: cca`."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+EncoderChoice = Annotated[
+    AnyOptions, BeforeValidator(kind_of_name, json_schema_input_type=str | AnyOptions)
+]
+"""Of a config: options, or the name of an encoder that needs none."""
+
 DEFAULTS: dict[str, EncoderOptions] = {
     "image": EfficientNetLite0Options(kind="efficientnet-lite0"),
     "text": MiniLMOptions(kind="minilm-l6"),
 }
 """The encoder of each modality where none was chosen."""
 
-_READER: TypeAdapter[EncoderOptions] = TypeAdapter(AnyOptions)
+_READER: TypeAdapter[EncoderOptions] = TypeAdapter(EncoderChoice)
 
 
 def parsed(described: str | dict[str, Any]) -> EncoderOptions:
@@ -56,4 +68,4 @@ def parsed(described: str | dict[str, Any]) -> EncoderOptions:
     Raises:
         ValidationError: There are no such options (a ValueError).
     """
-    return _READER.validate_python({"kind": described} if isinstance(described, str) else described)
+    return _READER.validate_python(described)

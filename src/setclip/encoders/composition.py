@@ -18,11 +18,11 @@ AMINO_ACIDS = len(LETTERS) - 1
 class Composition:
     """Shares of the 20 amino acids and the logarithm of the length. There is nothing to train.
 
-    Unknown residues count for the length alone. A sequence is a text to whoever keeps the items.
+    Unknown residues count for the length alone.
     """
 
     name = "composition"
-    modality: Literal["text"] = "text"
+    modality: Literal["sequence"] = "sequence"
     dim = AMINO_ACIDS + 1
     batch_size = 1024
     fingerprint = "composition:20-shares-log-length-v1"

@@ -14,6 +14,9 @@ from setclip.linear.svd import thin_svd
 Rows = npt.NDArray[np.float32]
 
 
+LEAST_ROWS = 4
+"""Of a pool whose shape is compared with another's."""
+
 FLOAT32_ROOM = 100
 """Powers of two from 1 up to which products of a few float32 numbers stay in range."""
 
@@ -83,8 +86,10 @@ def clouds(
     """
     pools = [np.asarray(pool, dtype=np.float64) for pool in (x, y)]
     for name, pool in zip("xy", pools, strict=True):
-        if len(pool) < 4:
-            raise ValueError(f"the {name} pool has {len(pool)} rows, matching needs at least 4.")
+        if len(pool) < LEAST_ROWS:
+            raise ValueError(
+                f"the {name} pool has {len(pool)} rows, matching needs at least {LEAST_ROWS}."
+            )
     pairs = [
         np.zeros((0, pool.shape[1])) if known is None else np.asarray(known, dtype=np.float64)
         for known, pool in ((x_pairs, pools[0]), (y_pairs, pools[1]))

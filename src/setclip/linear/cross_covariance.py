@@ -8,11 +8,44 @@ since items of a set are independent and only partners covary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class CrossSum:
+    """A cross-covariance times the number of pairs it stands for: such sums add up.
+
+    Attributes:
+        total: Shape [r_x, r_y].
+        pairs: How many pairs it is worth.
+    """
+
+    total: Array
+    pairs: float
+
+    @classmethod
+    def of_pairs(cls, x: Array, y: Array) -> CrossSum:
+        """Of known pairs, given by centred, row-aligned coordinates [p, r_x] and [p, r_y]."""
+        return cls(x.T @ y, float(len(x)))
+
+    @property
+    def mean(self) -> Array:
+        """The cross-covariance."""
+        return self.total / max(self.pairs, np.finfo(np.float64).tiny)
+
+    def joined(self, others: Sequence[CrossSum]) -> CrossSum:
+        """Together with others."""
+        total, pairs = self.total, self.pairs
+        for other in others:
+            total, pairs = total + other.total, pairs + other.pairs
+        return CrossSum(total, pairs)
 
 
 def from_pairs(x: Array, y: Array) -> Array:

@@ -17,7 +17,7 @@ from setclip.linear.assignment import neighbours
 from setclip.linear.clouds import Clouds, Rows, clouds, unit_rows
 from setclip.linear.geometric_start import MatchedCentres, kmeans, match_centres
 from setclip.linear.maps import Alignment
-from setclip.linear.svd import thin_svd
+from setclip.linear.svd import polar
 
 Progress = Callable[[str, int, int], None]
 
@@ -87,18 +87,18 @@ def mini_vec2vec(
         seed=int(rng.integers(2**31)),
         progress=partial(progress, "starts") if progress else None,
     )
-    weight = _rotation(both.x, _partners_by_anchors(both, anchors, k))
+    weight = polar(both.x.T @ _partners_by_anchors(both, anchors, k))
     history = []
     for done in range(refinements):
         rows = both.x[rng.choice(len(both.x), min(sample, len(both.x)), replace=False)]
         mapped = unit_rows(rows @ weight)
         partners = both.y[neighbours(mapped, both.y, k=k).indices].mean(axis=1)
         history.append(float(np.einsum("ij,ij->i", mapped, unit_rows(partners)).mean()))
-        weight = momentum * weight + (1 - momentum) * _rotation(rows, partners)
+        weight = momentum * weight + (1 - momentum) * polar(rows.T @ partners)
         if progress:
             progress("refinements", done + 1, refinements)
-    clustered = _rotation(*_shared_clusters(both, weight, last_clusters, rng))
-    weight = momentum * weight + (1 - momentum) * clustered
+    x_centres, y_centres = _shared_clusters(both, weight, last_clusters, rng)
+    weight = momentum * weight + (1 - momentum) * polar(x_centres.T @ y_centres)
     into_y = both.x_axes.then(weight.astype(np.float64))
     maps = Alignment(into_y, both.y_axes.then(np.eye(both.y.shape[1])))
     return MiniVec2Vec(maps, tuple(history))
@@ -118,9 +118,3 @@ def _shared_clusters(
     clusters = max(1, min(clusters, len(both.x) // 4, len(both.y) // 4))
     x = kmeans(both.x, clusters, seed=int(rng.integers(2**31)))
     return x, kmeans(both.y, clusters, init=x @ weight)
-
-
-def _rotation(x: Rows, y: Rows) -> Rows:
-    u, _, vt = thin_svd(x.T @ y)
-    rotation: Rows = u @ vt
-    return rotation

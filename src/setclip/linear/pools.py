@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from setclip.linear.clouds import Rows, unit_rows
+from setclip.linear.cross_covariance import CrossSum
 from setclip.linear.maps import AffineMap, Alignment, Array
-from setclip.linear.sets import CrossSum, Solve
+from setclip.linear.sets import Solve
 
 IntArray = npt.NDArray[np.int64]
 Half = tuple[IntArray, IntArray]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from setclip.linear.cross_covariance import from_sets
+from setclip.linear.cross_covariance import CrossSum, from_sets
 from setclip.linear.maps import Alignment, Array, unit_rows
 from setclip.linear.neighbours import partners_of_neighbours
 
@@ -183,36 +183,6 @@ def cross_from_sets(
         found = [cross for cross, _ in matched]
         beliefs = [believed for _, believed in matched]
     return known.joined(found).mean
-
-
-@dataclass(frozen=True)
-class CrossSum:
-    """A cross-covariance times the number of pairs it stands for: such sums add up.
-
-    Attributes:
-        total: Shape [r_x, r_y].
-        pairs: How many pairs it is worth.
-    """
-
-    total: Array
-    pairs: float
-
-    @classmethod
-    def of_pairs(cls, x: Array, y: Array) -> CrossSum:
-        """Of known pairs, given by centred, row-aligned coordinates [p, r_x] and [p, r_y]."""
-        return cls(x.T @ y, float(len(x)))
-
-    @property
-    def mean(self) -> Array:
-        """The cross-covariance."""
-        return self.total / max(self.pairs, np.finfo(np.float64).tiny)
-
-    def joined(self, others: Sequence[CrossSum]) -> CrossSum:
-        """Together with others."""
-        total, pairs = self.total, self.pairs
-        for other in others:
-            total, pairs = total + other.total, pairs + other.pairs
-        return CrossSum(total, pairs)
 
 
 @dataclass(frozen=True)

@@ -34,3 +34,16 @@ def thin_svd(
     except np.linalg.LinAlgError:
         u, s, vt = scipy.linalg.svd(matrix, full_matrices=False, lapack_driver="gesvd")
     return u, s, vt
+
+
+def polar(cross: npt.NDArray[Real]) -> npt.NDArray[Real]:
+    """The rotation nearest to a cross-covariance: rows of x times it match rows of y best.
+
+    Args:
+        cross: Shape [n, m].
+
+    Returns:
+        Orthonormal columns, or rows where there are fewer of these. Shape [n, m].
+    """
+    u, _, vt = thin_svd(cross)
+    return u @ vt

@@ -16,7 +16,7 @@ from setclip.linear.assignment import block_hungarian, hungarian
 from setclip.linear.clouds import Clouds, Rows, clouds
 from setclip.linear.geometric_start import match_centres
 from setclip.linear.maps import Alignment
-from setclip.linear.svd import thin_svd
+from setclip.linear.svd import polar
 
 IntArray = npt.NDArray[np.int64]
 Progress = Callable[[str, int, int], None]
@@ -84,7 +84,7 @@ def wasserstein_procrustes(
     for done in range(refinements):
         x_rows = rng.choice(len(both.x), min(batch, len(both.x)), replace=False)
         y_rows = rng.choice(len(both.y), min(batch, len(both.y)), replace=False)
-        rotated = both.x[x_rows] @ _polar(cross)
+        rotated = both.x[x_rows] @ polar(cross)
         matching = hungarian(rotated @ both.y[y_rows].T)
         cross = _matched_cross(both, x_rows[matching.rows], y_rows[matching.columns])
         history.append(matching.mean_score)
@@ -116,9 +116,3 @@ def _geometric_cross(
 def _matched_cross(both: Clouds, x_rows: IntArray, y_rows: IntArray) -> Rows:
     """Cross-covariance of matched rows and of the known pairs, each of total weight one."""
     return both.x[x_rows].T @ both.y[y_rows] / np.float32(len(x_rows)) + both.pair_cross
-
-
-def _polar(cross: Rows) -> Rows:
-    u, _, vt = thin_svd(cross)
-    rotation: Rows = u @ vt
-    return rotation

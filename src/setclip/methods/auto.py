@@ -19,11 +19,12 @@ from setclip.data.pools import FloatArray, Pools
 from setclip.evaluation.alignability import Alignability, alignability, with_directions
 from setclip.evaluation.shift import energy_test
 from setclip.linear.cca import cca
+from setclip.linear.clouds import LEAST_ROWS
 from setclip.linear.kernel import SHARPNESS
 from setclip.linear.maps import Alignment
 from setclip.linear.procrustes import procrustes
 from setclip.linear.ridge import ridge
-from setclip.linear.transport_procrustes import AGREED, CENTRES, transport_procrustes
+from setclip.linear.transport_procrustes import AGREED, expected_seconds, transport_procrustes
 from setclip.methods.blind import PENALTIES, blind_map
 from setclip.methods.closed_form import (
     Candidate,
@@ -35,7 +36,7 @@ from setclip.methods.closed_form import (
     ranks_going_on,
     solve,
 )
-from setclip.methods.pool_matching import LEAST_POOL, stages
+from setclip.methods.pool_matching import stages
 from setclip.methods.protocol import Options, Supervision, any_of, card, linear_model
 from setclip.methods.transport_cca import TransportCCA
 from setclip.methods.tuning import all_pairs_held_out, chance_log_rank, clearly_better
@@ -153,7 +154,7 @@ class Auto(Options):
             return self._with_geometry(pools, seed, journal)
         if pools.n_pairs >= 2:
             return self._from_pairs(pools, seed).because(reason)
-        dear = min(len(pools.x_pool), len(pools.y_pool)) >= 2 * LEAST_POOL
+        dear = min(len(pools.x_pool), len(pools.y_pool)) >= 2 * LEAST_ROWS
         raise ValueError(
             f"auto was given {pools.describe()}, too little to align anything: {reason} Give "
             "at least 2 pairs, or 2 sets that stand on both sides, or "
@@ -190,12 +191,12 @@ class Auto(Options):
         if choice.candidate.transport:
             used = "The pools were used."
         elif not using:
-            used = f"There were no pools of {LEAST_POOL} items to learn from."
+            used = f"There were no pools of {LEAST_ROWS} items to learn from."
         reasons = f"{shift}{choice.sentence} {used}"
         return _Found(self._solved(pools, choice), reasons, choice.ranks)
 
     def _with_pools(self, pools: Pools, seed: int) -> list[Candidate]:
-        if min(len(pools.x_pool), len(pools.y_pool)) < LEAST_POOL:
+        if min(len(pools.x_pool), len(pools.y_pool)) < LEAST_ROWS:
             return []
         kernel = TransportCCA(
             rank=self.rank, sharpness=self.sharpness, penalties=self.kernel_transport_penalties
@@ -270,14 +271,15 @@ class Auto(Options):
     def _against_geometry(self, pools: Pools, shared: Alignability | None) -> str:
         """Why not to look for shared geometry; empty if it is worth looking."""
         smaller = min(len(pools.x_pool), len(pools.y_pool))
-        if smaller < 2 * LEAST_POOL:
+        if smaller < 2 * LEAST_ROWS:
             return f"Pools of {smaller} items a side have no shape to compare."
         if shared is not None and not shared.may_be_much:
             return f"{shared.verdict} A map from geometry alone was not tried."
-        if self.budget < _transport_seconds(pools):
+        seconds = expected_seconds(len(pools.x_pool), len(pools.y_pool))
+        if self.budget < seconds:
             return (
-                f"A map from geometry alone takes about {_transport_seconds(pools):.0f} seconds, "
-                f"the budget is {self.budget:.0f}: it was not tried."
+                f"A map from geometry alone takes about {seconds:.0f} seconds, the budget is "
+                f"{self.budget:.0f}: it was not tried."
             )
         return ""
 
@@ -377,11 +379,3 @@ def _without_copies(rows: FloatArray) -> FloatArray:
     """The rows, one of each where many repeat: five captions of a picture are one draw of it."""
     single = np.unique(rows, axis=0)
     return single if len(single) < DISTINCT * len(rows) else rows
-
-
-def _transport_seconds(pools: Pools) -> float:
-    """Time of a transport between the pools on one laptop core, from its measured parts."""
-    rows = min(2000, len(pools.x_pool) // 2, len(pools.y_pool) // 2)
-    # Three starts of each number of centres are tried, and up to three go to the end.
-    steps = 3 * len(CENTRES) * 10 + 3 * 60
-    return 4.0 * len(CENTRES) + steps * (0.02 + 0.25 * (rows / 2000) ** 2)

@@ -11,10 +11,11 @@ import numpy as np
 
 from setclip.data.pools import FloatArray, Pools
 from setclip.data.samplers import rows_of_shared_sets
+from setclip.linear.cross_covariance import CrossSum
 from setclip.linear.kernel import kernel_principal
 from setclip.linear.maps import AffineMap, Alignment, Array, Principal, principal
 from setclip.linear.pools import cross_from_pools
-from setclip.linear.sets import CrossSum, cross_from_sets
+from setclip.linear.sets import cross_from_sets
 from setclip.methods.tuning import (
     Fold,
     clearly_better,

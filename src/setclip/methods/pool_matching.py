@@ -7,20 +7,19 @@ from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 from setclip.data.pools import Pools
+from setclip.linear.clouds import LEAST_ROWS
 from setclip.linear.maps import Alignment
 from setclip.methods.cca import CCA
 from setclip.training.journal import Journal, Steps
 
 PoolStart = Literal["geometric", "pairs"]
 
-LEAST_POOL = 4
-
 
 def check_pools(name: str, pools: Pools) -> None:
     """Raise ValueError unless both pools have rows enough to be matched."""
-    if min(len(pools.x_pool), len(pools.y_pool)) < LEAST_POOL:
+    if min(len(pools.x_pool), len(pools.y_pool)) < LEAST_ROWS:
         raise ValueError(
-            f"{name} lays two pools onto each other, of {LEAST_POOL} items or more each, and was "
+            f"{name} lays two pools onto each other, of {LEAST_ROWS} items or more each, and was "
             f"given {pools.describe()}. Without such pools give at least 2 pairs to `cca`."
         )
 

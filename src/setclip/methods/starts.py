@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Literal
 
 from setclip.data.pools import Pools
+from setclip.linear.clouds import LEAST_ROWS
 from setclip.linear.maps import Alignment
 from setclip.linear.transport_procrustes import AGREED
 from setclip.methods.blind import blind_map
 from setclip.methods.cca import CCA
-from setclip.methods.pool_matching import LEAST_POOL, stages
+from setclip.methods.pool_matching import stages
 from setclip.methods.procrustes import Procrustes
 from setclip.methods.ridge import Ridge
 from setclip.training.journal import Journal
@@ -50,7 +51,7 @@ def make_start(
         journal.warn(
             "nothing to start from",
             "there are neither pairs nor sets for a closed form, nor pools of "
-            f"{LEAST_POOL} items whose shapes could be compared: the heads start at random. Expect "
+            f"{LEAST_ROWS} items whose shapes could be compared: the heads start at random. Expect "
             "chance.",
         )
         return None
@@ -75,14 +76,14 @@ def _enough_pairs(name: str, pairs: int, *, fewest: int) -> None:
 
 
 def _can_be_matched(pools: Pools) -> bool:
-    return min(len(pools.x_pool), len(pools.y_pool)) >= LEAST_POOL
+    return min(len(pools.x_pool), len(pools.y_pool)) >= LEAST_ROWS
 
 
 def _transport(pools: Pools, seed: int, journal: Journal) -> Start:
     if not _can_be_matched(pools):
         raise ValueError(
             f"`start: transport` matches the two pools and was given {len(pools.x_pool):,} x and "
-            f"{len(pools.y_pool):,} y: give at least {LEAST_POOL} of each, better "
+            f"{len(pools.y_pool):,} y: give at least {LEAST_ROWS} of each, better "
             "thousands, or use `start: cca` on pairs or sets."
         )
     # From the pools alone: a start that has seen no pair serves every fold, and it is dear.

@@ -21,12 +21,12 @@ from torch.nn.functional import normalize
 from setclip.data.pools import FloatArray, Pools, digest
 from setclip.data.samplers import draw_rows
 from setclip.linear.cca import cca
+from setclip.linear.clouds import LEAST_ROWS
 from setclip.linear.cross_covariance import from_pairs
 from setclip.linear.maps import principal
 from setclip.linear.spectral import spectral_embedding
 from setclip.losses import mk_mmd
 from setclip.methods.heads import random_towers
-from setclip.methods.pool_matching import LEAST_POOL
 from setclip.methods.protocol import Options, Supervision, card
 from setclip.model import AlignedModel, HeadKind
 from setclip.training.journal import Journal
@@ -100,9 +100,9 @@ class SUE(Options):
 
     def _check(self, pools: Pools) -> None:
         fewest = min(len(pools.x_pool), len(pools.y_pool))
-        if pools.n_pairs < 2 or fewest < LEAST_POOL:
+        if pools.n_pairs < 2 or fewest < LEAST_ROWS:
             raise ValueError(
-                f"{self.kind} finds coordinates in pools of {LEAST_POOL} items or more a side and "
+                f"{self.kind} finds coordinates in pools of {LEAST_ROWS} items or more a side and "
                 f"matches them by pairs; it was given {pools.describe()}. Give at least 2 pairs "
                 "and such pools; `cca` does without pools, `wasserstein-procrustes` without pairs."
             )

@@ -8,18 +8,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import (
-    BeforeValidator,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-)
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
 from setclip.data.pools import NO_SET, IntArray, Pools, digest
-from setclip.encoders.choices import AnyOptions
+from setclip.encoders.choices import EncoderChoice
 from setclip.linear.kernel import SHARPNESS
 from setclip.linear.maps import AffineMap
 from setclip.methods.protocol import Options, Recipe, Supervision, any_of, card
@@ -33,10 +26,6 @@ from setclip.training.distributed import rank, world_size
 from setclip.training.engine import Averaging, Engine, train_towers
 from setclip.training.journal import Journal
 from setclip.training.loop import Schedule
-
-EncoderChoice = Annotated[
-    AnyOptions, BeforeValidator(lambda v: {"kind": v} if isinstance(v, str) else v)
-]
 
 # Constants of the authors' release (ViT run): encoders at 1e-5, heads at 1e-3.
 PAPER: dict[str, Any] = {

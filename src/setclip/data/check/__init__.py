@@ -37,7 +37,7 @@ from setclip.encoders import open_encoder
 from setclip.encoders.hub import WeightsUnavailableError
 from setclip.encoders.options import EncoderOptions
 from setclip.evaluation.alignability import FEWEST_PAIRS, Alignability
-from setclip.methods.pool_matching import LEAST_POOL
+from setclip.linear.clouds import LEAST_ROWS
 
 __all__ = ["CheckResult", "Finding", "Supervision", "check"]
 
@@ -283,7 +283,7 @@ def _diagnosis(
 ) -> Diagnosis | None:
     if shared is None:
         return None
-    deep = deep and min(len(pools.x_pool), len(pools.y_pool)) >= LEAST_POOL
+    deep = deep and min(len(pools.x_pool), len(pools.y_pool)) >= LEAST_ROWS
     try:
         return diagnose_pools(pools, shared, deep=deep, near_duplicate=threshold, seed=seed)
     except ValueError:  # a side without variance, which the findings name
@@ -327,9 +327,9 @@ def _sample(rows: IntArray, most: int, seed: int) -> IntArray:
 def _count_findings(config: RunConfig, counts: Supervision, *, deep: bool) -> list[Finding]:
     findings = supervision_findings(counts)
     findings += method_findings(config.method, config.compare, counts)
-    if deep and min(counts.x_pool, counts.y_pool) < LEAST_POOL:
+    if deep and min(counts.x_pool, counts.y_pool) < LEAST_ROWS:
         message = (
-            f"No map without pairs was tried: it needs {LEAST_POOL} unpaired items a side, and "
+            f"No map without pairs was tried: it needs {LEAST_ROWS} unpaired items a side, and "
             f"there are {counts.x_pool} x and {counts.y_pool} y."
         )
         findings.append(Finding("note", message))

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from setclip.data.check.findings import Finding, Supervision
+from setclip.linear.clouds import LEAST_ROWS
 from setclip.methods import METHODS, AnyMethod, Method, make_method
-from setclip.methods.pool_matching import LEAST_POOL
 
 FEW_PAIRS = 200
 SMALL_TEST = 100
@@ -17,7 +17,7 @@ FEWEST = 2
 NEEDED = {
     "pairs": f"{FEWEST} pairs",
     "sets": f"{FEWEST} sets",
-    "pools": f"two pools of {LEAST_POOL} items",
+    "pools": f"two pools of {LEAST_ROWS} items",
 }
 
 
@@ -61,7 +61,7 @@ def _can_learn(method: Method, counts: Supervision) -> bool:
     there = {
         "pairs": counts.pairs >= FEWEST,
         "sets": counts.sets >= FEWEST,
-        "pools": min(counts.x_pool, counts.y_pool) >= LEAST_POOL,
+        "pools": min(counts.x_pool, counts.y_pool) >= LEAST_ROWS,
     }
     return any(all(there[kind] for kind in kinds) for kinds in method.enough)
 
