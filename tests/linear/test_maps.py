@@ -103,7 +103,10 @@ def test_blocks_of_rows_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     x = cloud(23, 4)
     whole = principal(x)
     monkeypatch.setattr(maps, "ROWS_AT_A_TIME", 5)
-    np.testing.assert_allclose(principal(x).variance, whole.variance, rtol=1e-12)
+    # The least variance is rounded as the largest is.
+    np.testing.assert_allclose(
+        principal(x).variance, whole.variance, rtol=1e-12, atol=1e-14 * whole.variance[0]
+    )
 
 
 def test_memory_does_not_grow_with_the_rows() -> None:

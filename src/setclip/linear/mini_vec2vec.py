@@ -94,7 +94,8 @@ def mini_vec2vec(
         mapped = unit_rows(rows @ weight)
         partners = both.y[neighbours(mapped, both.y, k=k).indices].mean(axis=1)
         history.append(float(np.einsum("ij,ij->i", mapped, unit_rows(partners)).mean()))
-        weight = momentum * weight + (1 - momentum) * polar(rows.T @ partners)
+        rotation: Rows = polar(rows.T @ partners)
+        weight = momentum * weight + (1 - momentum) * rotation
         if progress:
             progress("refinements", done + 1, refinements)
     x_centres, y_centres = _shared_clusters(both, weight, last_clusters, rng)

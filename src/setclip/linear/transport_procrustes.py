@@ -299,7 +299,8 @@ def _agreement(job: _Job, chains: list[_Chain]) -> float:
 
 def _evenly(rows: Rows, most: int) -> Rows:
     """All rows, or so many of them, evenly spaced."""
-    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
+    spaced: Rows = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
+    return spaced
 
 
 def _silent(stage: str, done: int, total: int) -> None:
