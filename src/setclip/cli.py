@@ -354,7 +354,7 @@ def _print_results(results: Sequence[Result], *, fitted: bool = True) -> None:
             table.add_row(result.name, *("—" for _ in ks), "—", Text(result.error))
             continue
         recalls = ("{:.1f} [{:.1f}, {:.1f}]".format(*result.recall[k]) for k in ks)
-        seconds = [f"{result.seconds:.1f}"] if fitted else []
+        seconds = ["—" if result.seconds is None else f"{result.seconds:.1f}"] if fitted else []
         table.add_row(result.name, *recalls, f"{result.median_rank:g}", *seconds)
     out.print(table)
 

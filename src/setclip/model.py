@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 HeadKind = Literal["linear", "projection"]
 
 FORMAT_VERSION = 1
+CARD_HEADING = "# Aligned model"
 ROWS_AT_A_TIME = 8192
 ITEMS_AT_A_TIME = 32
 # Of float32, without sign and mantissa.
@@ -201,6 +202,7 @@ class ModelCard:
         notes: What the method decided and why, one sentence each.
         warnings: Named problems seen while fitting.
         metrics: Evaluation on held-out pairs, if there were any.
+        test_items: How many these were.
         x_encoder: Encoder whose features the x tower takes, a bundled name or kind and options;
             empty for ready features.
         y_encoder: The same for y.
@@ -212,6 +214,7 @@ class ModelCard:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
+    test_items: int = 0
     x_encoder: str | dict[str, Any] = ""
     y_encoder: str | dict[str, Any] = ""
 
@@ -304,7 +307,12 @@ class AlignedModel:
                 )
             from setclip.encoders import from_card
 
-            items = from_card(encoder).encode(list(items))  # type: ignore[arg-type]
+            flat, counts = _single_captions(list(items))  # type: ignore[arg-type]
+            each = from_card(encoder).encode(flat)
+            items = each
+            if (counts > 1).any():  # as while training, the mean of an item's captions
+                starts = np.cumsum(counts) - counts
+                items = np.add.reduceat(each, starts, axis=0) / counts[:, None]
         array = named_array(side, items)
         if array.ndim != 2 or array.shape[1] != tower.spec.d_in:
             raise ValueError(
@@ -326,8 +334,7 @@ class AlignedModel:
         """Through the trained encoder; of an item with several captions the mean direction."""
         from setclip.encoders.backbone import on_device
 
-        several = [item if isinstance(item, tuple) else (item,) for item in items]
-        flat = [caption for captions in several for caption in captions]
+        flat, counts = _single_captions(items)
         network = backbone.network.eval()
         device = next(network.parameters()).device
         parts = []
@@ -337,7 +344,7 @@ class AlignedModel:
                 collated = on_device(backbone.collate(read), device)
                 parts.append(tower(network(collated)).float().cpu())
         z = torch.cat(parts)
-        owner = torch.repeat_interleave(torch.tensor([len(captions) for captions in several]))
+        owner = torch.repeat_interleave(torch.from_numpy(counts))
         summed = torch.zeros(len(items), self.dim).index_add_(0, owner, z)
         embedded: FloatArray = normalize(summed, dim=-1).numpy()
         return embedded
@@ -372,7 +379,7 @@ class AlignedModel:
         with replacing(folder / "model.safetensors") as aside:
             aside.write_bytes(save(tensors))
             (folder / "model.json").unlink(missing_ok=True)
-        write_text(folder / "README.md", self._card_text())
+        write_text(_card_path(folder), self._card_text())
         write_text(folder / "model.json", json.dumps(description, indent=2) + "\n")
 
     @classmethod
@@ -423,7 +430,7 @@ class AlignedModel:
         card = self.card
         encoders = _encoder_name(card.x_encoder), _encoder_name(card.y_encoder)
         parts = [
-            "# Aligned model",
+            CARD_HEADING,
             f"Two towers into one space of {self.dim} dimensions, fitted by setclip with method "
             f"`{card.method.get('kind', 'unknown')}`, seed {card.seed}.",
             f"- x: {encoders[0]}, {self.x_tower.spec.d_in}-d, {self.x_tower.spec.kind} head\n"
@@ -435,13 +442,39 @@ class AlignedModel:
         ]
         if card.metrics:
             rows = "\n".join(f"| {name} | {value:.4g} |" for name, value in card.metrics.items())
-            parts.append("## Held-out metrics\n| metric | value |\n|---|---|\n" + rows)
+            on = f" on {card.test_items:,} test items" if card.test_items else ""
+            parts.append(f"## Held-out metrics{on}\n| metric | value |\n|---|---|\n" + rows)
         given = "x_items, y_items" if self.trained_encoders else "x_features, y_features"
         parts.append(
             '## Use\n```python\nimport setclip\n\nmodel = setclip.load("this folder")\n'
             f"model.similarity({given})\n```"
         )
         return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _single_captions(items: list[Any]) -> tuple[list[Any], npt.NDArray[np.int64]]:
+    """Every caption by itself, and how many are of each item.
+
+    Raises:
+        ValueError: An item without captions.
+    """
+    several = [item if isinstance(item, tuple) else (item,) for item in items]
+    counts = np.array([len(captions) for captions in several], dtype=np.int64)
+    if (counts == 0).any():
+        raise ValueError(f"item {int(counts.argmin())} is (), without a caption: leave it out.")
+    return [caption for captions in several for caption in captions], counts
+
+
+def _card_path(folder: Path) -> Path:
+    """README.md, unless somebody else's is there."""
+    path = folder / "README.md"
+    try:
+        own = path.read_text(encoding="utf-8").startswith(CARD_HEADING)
+    except FileNotFoundError:
+        own = True
+    except (OSError, UnicodeDecodeError):
+        own = False
+    return path if own else folder / "MODEL.md"
 
 
 def _encoder_name(described: str | dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from setclip.benchmark.replaced import Replaced, chosen_method, in_pairs, pairs_replaced
+from setclip.benchmark.replaced import K, Replaced, chosen_method, in_pairs, pairs_replaced
 from setclip.benchmark.replaced import averages as averaged
 from setclip.benchmark.suites import BASELINE
 from setclip.benchmark.table import Block, MethodRow, by_block, headings, printed
@@ -21,8 +21,6 @@ from setclip.report.inline_code import inline_code
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-K = 10
-"""The recall that is drawn."""
 COST_AT = 50
 """Pairs at which cost is drawn against quality, or the nearest there are."""
 

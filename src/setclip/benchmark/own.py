@@ -6,6 +6,7 @@ import numpy as np
 
 from setclip.benchmark.cells import TEST_FRACTION, BenchmarkMethod, Condition
 from setclip.benchmark.data import BenchmarkData
+from setclip.benchmark.replaced import K
 from setclip.benchmark.suites import (
     OF_CONFIG,
     PAIRS,
@@ -103,19 +104,25 @@ def own_suite(config: RunConfig, data: BenchmarkData, *, name: str) -> Suite:
     """
     method = config.method
     assert isinstance(method, BenchmarkMethod)
-    splits = (
+    splits = [
         split_by_group(data.groups, test_fraction=TEST_FRACTION, seed=s) for s in range(SEEDS)
-    )
+    ]
     most = min(len(train) for train, _ in splits)
+    gallery = min(len(np.unique(data.groups[test])) for _, test in splits)
     condition: Condition = "disjoint" if data.own is None else "own"
     usual = ("cca", "cca-pairs", "kernel-cca-pairs", "clip", "auto")
     title = f"The methods on the data of {name}"
     # On the pairs alone a method is not what the config asks for.
     there = method in (named_method(name)[1] for name in usual if name not in PAIRS_ALONE)
-    trains = getattr(method, "trains_encoders", False)
+    trains = config.method.trains_encoders
     own = () if there or trains else ("config",)
     if trains:
         title += f", on frozen features ({method.kind} trains encoders: compare by `compare:`)"
+    if gallery <= K:
+        title += (
+            f"; a gallery holds {gallery} items, so R@{K} is 100 % whatever the method: "
+            "look at R@1, or match more items"
+        )
     return Suite(
         title,
         (name,),

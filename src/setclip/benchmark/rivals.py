@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from setclip.benchmark.cells import ALL
 from setclip.benchmark.measure import Result
+from setclip.benchmark.replaced import K
 from setclip.benchmark.table import Block, results_by_block, seedwise_difference
 from setclip.evaluation.intervals import Interval
 
@@ -166,9 +167,13 @@ def _mean(results: Sequence[Result]) -> float | None:
 
 
 def _gap(mine: Sequence[Result], theirs: Sequence[Result]) -> float | None:
-    """Mean difference of R@10 on common seeds; None where there are none."""
+    """Mean difference of R@10 on common seeds; None where there are none, or nothing to miss."""
     ours, others = (
-        {r["cell"]["seed"]: r["metrics"]["recall@10"] for r in each if "error" not in r}
+        {
+            r["cell"]["seed"]: r["metrics"][f"recall@{K}"]
+            for r in each
+            if "error" not in r and r["gallery"] > K
+        }
         for each in (mine, theirs)
     )
     common = ours.keys() & others.keys()

@@ -139,10 +139,32 @@ def _read_parquet(path: Path, name: str | None) -> AnyArray:
         features = [n for n in table.column_names if n not in index]
         if not features:
             raise ArrayFileError(f"{path}: holds no column of features.")
+        _refuse_ids(path, table.select(features))
         return np.stack([_flat(path, n, table[n]) for n in features], axis=1)
     name = _choose(path, name, lists if name is None else table.column_names, "column")
     column = table[name]
     return _rows(path, name, column) if _is_list(column.type) else _flat(path, name, column)
+
+
+def _refuse_ids(path: Path, table: Any) -> None:
+    """Raise where a column is no feature: text, or whole numbers beside others, all distinct."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def is_id(name: str) -> bool:
+        kind = table.schema.field(name).type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            return True
+        distinct = pa.types.is_integer(kind) and pc.count_distinct(table[name]).as_py()
+        return bool(distinct and distinct == len(table) > 2)
+
+    ids = [name for name in table.column_names if is_id(name)]
+    if ids and len(ids) < len(table.column_names):
+        raise ArrayFileError(
+            f"{path}: columns {', '.join(map(repr, ids))} look like ids (text, or a whole number "
+            "of its own in every row) beside features. Drop them, or keep the features in one "
+            f"column of lists and name it: {path.name}#name."
+        )
 
 
 def _choose(path: Path, name: str | None, present: list[str], what: str) -> str:

@@ -171,6 +171,16 @@ class Material:
         """Its partners."""
         return Examples(self.y_test, self.y_test_items)
 
+    def row_of(self, stream: str, position: int) -> int:
+        """Row of an item in what was read, as a person counts it; of arrays its place, from 0.
+
+        Args:
+            stream: As "x pool".
+            position: Of the item in the stream.
+        """
+        place = self.places.get(stream)
+        return position if place is None else int(place.rows[position])
+
 
 def load_material(config: RunConfig, *, progress: bool = False) -> Material:
     """Read the data of a run, encode what is raw, hold out the test.

@@ -343,12 +343,18 @@ def named_array(name: str, values: Any) -> AnyArray:
     """:func:`to_numpy` of an argument of that name.
 
     Raises:
-        ValueError: Rows of unequal length, or a masked array, whose mask would be lost.
+        ValueError: Rows of unequal length, a sparse array, or a masked one, whose mask would be
+            lost.
     """
     if np.ma.is_masked(values):
         raise ValueError(
             f"{name} is a masked array with masked values, which no method knows of: drop their "
             "rows, or fill them with numpy.ma.filled."
+        )
+    if hasattr(values, "toarray"):
+        raise ValueError(
+            f"{name} is a sparse {type(values).__name__}, which methods cannot use: give "
+            f"{name}.toarray(), or fewer features, as of a truncated SVD."
         )
     try:
         return to_numpy(values)

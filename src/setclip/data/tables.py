@@ -324,7 +324,9 @@ def _text_cells(path: Path, name: str, column: Any) -> list[Cell]:
 def _read_folder(folder: Path, wanted: Sequence[str]) -> Table:
     require_columns(folder, FOLDER_COLUMNS, wanted)
     everything = sorted(p for p in folder.rglob("*") if not is_hidden(p, folder))
-    files = [p for p in everything if p.is_file()]
+    # A run kept among the pictures has figures of its own.
+    runs = {p.parent for p in everything if p.name == "model.json"}
+    files = [p for p in everything if p.is_file() and runs.isdisjoint(p.parents)]
     images = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
     texts = {p.with_suffix(""): p for p in files if p.suffix.lower() == ".txt"}
     owners = {p.with_suffix("") for p in images}

@@ -62,6 +62,7 @@ class Options(BaseModel):
         paper: What `recipe: paper` fixes of the fields that are not given, for methods that have a
             field `recipe`.
         how_alone: Fields that decide how a fit is computed, not what: it may go on with others.
+        trains_encoders: Whether it takes raw items and gives a model that does.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -69,6 +70,7 @@ class Options(BaseModel):
     paper: ClassVar[Mapping[str, Any]] = {}
     enough: ClassVar[frozenset[frozenset[Supervision]]] = any_of("pairs")
     how_alone: ClassVar[frozenset[str]] = frozenset()
+    trains_encoders: ClassVar[bool] = False
 
     def decisive(self) -> dict[str, Any]:
         """What decides the result, as JSON values, defaults included."""

@@ -49,11 +49,7 @@ PAPER: dict[str, Any] = {
 
 
 class TowerSettings(Options):
-    """What training of encoders needs whatever the losses: blocks, batches, rates, engine.
-
-    Attributes:
-        trains_encoders: Such a method takes raw items and gives a model that does.
-    """
+    """What training of encoders needs whatever the losses: blocks, batches, rates, engine."""
 
     trains_encoders: ClassVar[bool] = True
     how_alone: ClassVar[frozenset[str]] = frozenset({"workers", "trackers", "device", "shard"})

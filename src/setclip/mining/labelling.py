@@ -110,7 +110,8 @@ def suggest_run(
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow((f"{side}_row", side))
     for row in choice.rows.tolist():
-        writer.writerow((row, item_name(shown[pools.n_pairs + row])))
+        name = item_name(shown[pools.n_pairs + row])
+        writer.writerow((material.row_of(f"{side} pool", row), name))
     path = folder / f"to_label_{side}.csv"
     write_text(path, buffer.getvalue())
     return path, choice

@@ -92,7 +92,7 @@ def mine_run(
     x_pool, y_pool = pools.unpaired
     pool = model.encode_x(x_pool), model.encode_y(y_pool)
     found = propose(*pool, pools, per_item=per_item)
-    if getattr(config.method, "trains_encoders", False):
+    if config.method.trains_encoders:
         trial, about = _by_test(model, material, pool, per_item, config.seed)
     else:
         trial, about = _by_folds(config.method, material, per_item, folds, config.seed, say)
@@ -211,7 +211,9 @@ def _table(mined: Mined, material: Material) -> str:
     for i, (x, y) in enumerate(zip(found.x.tolist(), found.y.tolist(), strict=True)):
         names = item_name(material.x_shown[pairs + x]), item_name(material.y_shown[pairs + y])
         place = int(found.rank[i]), "yes" if found.mutual[i] else "no"
-        writer.writerow((x, names[0], y, names[1], chance[i], cosine[i], margin[i], *place))
+        rows = material.row_of("x pool", x), material.row_of("y pool", y)
+        found_at = rows[0], names[0], rows[1], names[1]
+        writer.writerow((*found_at, chance[i], cosine[i], margin[i], *place))
     return buffer.getvalue()
 
 
@@ -219,9 +221,9 @@ def _page(mined: Mined, material: Material, shown: int) -> str:
     found, pairs = mined.candidates, material.pools.n_pairs
     rows = [
         ReviewRow(
-            int(found.x[i]),
+            material.row_of("x pool", int(found.x[i])),
             material.x_shown[pairs + found.x[i]],
-            int(found.y[i]),
+            material.row_of("y pool", int(found.y[i])),
             material.y_shown[pairs + found.y[i]],
             None if mined.probability is None else float(mined.probability[i]),
             float(found.similarity[i]),

@@ -28,9 +28,9 @@ class ReviewRow:
     """One proposed match.
 
     Attributes:
-        x_row: Row in the x pool.
+        x_row: Row in the data, see :meth:`setclip.data.material.Material.row_of`.
         x: How the x looks.
-        y_row: Row in the y pool.
+        y_row: Likewise.
         y: How the y looks.
         probability: That they belong together; None if not known.
         similarity: Cosine.

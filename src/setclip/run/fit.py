@@ -93,7 +93,7 @@ def run_fit(
     if rank():
         return results
     _list_bad(folder, material, journals, say)
-    model.card.metrics = own.metrics
+    model.card.metrics, model.card.test_items = own.metrics, len(material.x_test)
     if not model.trained_encoders:  # those name their own
         model.card.x_encoder, model.card.y_encoder = material.x_encoder, material.y_encoder
     model.save(folder)
@@ -146,9 +146,10 @@ def _fit(
 ) -> tuple[Result, AlignedModel]:
     assert journal.directory is not None
     journal.directory.mkdir(parents=True, exist_ok=True)
+    resumed = any((journal.directory / "checkpoints").glob("*"))
     started = time.perf_counter()
     model = method.fit(material.pools, seed=config.seed, journal=journal)
-    seconds = time.perf_counter() - started
+    seconds = None if resumed else time.perf_counter() - started
     if keep is not None and not rank():
         model.save(keep)  # whatever measuring it may meet
     return measure(name, model, material, config, seconds), model
@@ -160,8 +161,8 @@ def _compared(
     """A compared method's result; that it cannot work here is a result too."""
     try:
         return _fit(name, method, material, config, journal)[0]
-    except ValueError as error:
-        return Result(name, {}, None, 0.0, {}, [], [], error=str(error))
+    except (ValueError, ImportError, OSError) as error:  # missing libraries and weights, too
+        return Result(name, {}, None, None, {}, [], [], error=str(error))
 
 
 def run_evaluate(folder: Path, *, progress: bool = False) -> Result:
@@ -179,7 +180,7 @@ def run_evaluate(folder: Path, *, progress: bool = False) -> Result:
             "x_test and y_test."
         )
     model = AlignedModel.load(folder, trust=True)
-    return measure(method_names([config.method])[0], model, material, config, 0.0)
+    return measure(method_names([config.method])[0], model, material, config, None)
 
 
 def versions() -> dict[str, str]:

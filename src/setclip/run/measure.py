@@ -14,18 +14,20 @@ from setclip.data.material import Material
 from setclip.data.pools import Examples, FloatArray, IntArray
 from setclip.data.splits import near_duplicate_groups, split_by_group
 from setclip.evaluation import (
+    Interval,
     Retrieval,
     bootstrap,
     encode_prototypes,
     evaluate,
     knn_probe,
     linear_probe,
+    proportion,
     retrieval,
     retrieval_numbers,
     zero_shot,
     zero_shot_numbers,
 )
-from setclip.evaluation.rows import lost_apart
+from setclip.evaluation.rows import DoubleArray, lost_apart
 from setclip.methods import Method
 from setclip.model import AlignedModel
 
@@ -38,7 +40,8 @@ class Result:
         name: How the table names it.
         recall: Recall in percent by k, as (mean, low, high) of its 95 % interval.
         median_rank: Median rank over both directions.
-        seconds: Time of the fit, its tuning included; of the last call only, if it was resumed.
+        seconds: Time of the fit, its tuning included; None where it went on from a checkpoint, or
+            was not fitted.
         metrics: Everything measured, by name.
         notes: What the method decided.
         warnings: Named problems.
@@ -48,7 +51,7 @@ class Result:
     name: str
     recall: dict[str, tuple[float, float, float]]
     median_rank: float | None
-    seconds: float
+    seconds: float | None
     metrics: dict[str, float]
     notes: list[str]
     warnings: list[str]
@@ -67,18 +70,19 @@ def method_names(methods: Sequence[Method]) -> list[str]:
 
 
 def measure(
-    name: str, model: AlignedModel, material: Material, config: RunConfig, seconds: float
+    name: str, model: AlignedModel, material: Material, config: RunConfig, seconds: float | None
 ) -> Result:
     """Everything that the test of a run shows of a model."""
     if len(material.x_test) < 2:
         return Result(name, {}, None, seconds, {}, model.card.notes, model.card.warnings)
     zx, zy = lost_apart(model.encode_x(material.test_x), model.encode_y(material.test_y))
-    ks = tuple(k for k in config.evaluation.ks if k <= len(zx)) or (1,)
+    # Among the first n of n everything is found.
+    ks = tuple(k for k in config.evaluation.ks if k < len(zx)) or (1,)
     rows = _test_rows(model, material, zx, zy)
     found = _retrieval(rows, ks)
     recall = {}
     for k in ks:
-        interval = bootstrap([found.per_item(k)], draws=config.evaluation.draws)
+        interval = _interval(found.per_item(k), config.evaluation.draws)
         recall[str(k)] = (interval.mean, interval.low, interval.high)
     metrics = evaluate(zx, zy, ks=ks, found=found)
     before_x, before_y = unaligned(material, model.dim)
@@ -97,6 +101,14 @@ def measure(
         list(model.card.notes),
         list(model.card.warnings),
     )
+
+
+def _interval(credits: DoubleArray, draws: int) -> Interval:
+    """Of the mean; where all or none were found resampling would know no doubt, and Wilson does."""
+    for every, hits in ((0.0, 0), (100.0, len(credits))):
+        if np.allclose(credits, every):
+            return proportion(hits, len(credits))
+    return bootstrap([credits], draws=draws)
 
 
 TestRows = tuple[FloatArray, IntArray, FloatArray, IntArray]

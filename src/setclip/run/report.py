@@ -102,7 +102,7 @@ def run_report(
             x_name=material.x_name,
             y_name=material.y_name,
             supervision=_supervision(material),
-            headline=_headline(results[0], shared),
+            headline=_headline(results[0], shared, len(material.x_test)),
             notices=_notices(results[0], material),
             tables=(*tables, *([own_table] if own_table else [])),
             curves=_curves(folder, results[0]),
@@ -132,30 +132,38 @@ def _alignability(material: Material) -> Alignability:
 
 def _supervision(material: Material) -> Supervision:
     pools = material.pools
+    x_in_sets, y_in_sets = pools.in_shared_sets
     return Supervision(
         pairs=pools.n_pairs,
         sets=len(pools.shared_sets),
-        x_in_sets=int(np.isin(pools.x_sets, pools.shared_sets).sum()),
-        y_in_sets=int(np.isin(pools.y_sets, pools.shared_sets).sum()),
-        x_pool=len(pools.x_pool),
-        y_pool=len(pools.y_pool),
+        x_in_sets=x_in_sets,
+        y_in_sets=y_in_sets,
+        x_pool=len(pools.x_pool) - x_in_sets,
+        y_pool=len(pools.y_pool) - y_in_sets,
         test=len(material.x_test),
     )
 
 
-def _headline(own: Result, shared: Alignability) -> tuple[Number, ...]:
+def _telling(own: Result, gallery: int) -> str:
+    """The largest k at which guessing finds no more than half of the partners, or else the least.
+
+    Where nearly all of a gallery is among the first k, recall says little.
+    """
+    ks = sorted(own.recall, key=int)
+    return max([k for k in ks if 2 * int(k) <= gallery] or ks[:1], key=int)
+
+
+def _headline(own: Result, shared: Alignability, gallery: int) -> tuple[Number, ...]:
     if not own.recall:
         return ()
-    largest = max(own.recall, key=int)
-    mean, low, high = own.recall[largest]
-    gallery = f"95 % interval {low:.1f} to {high:.1f}"
-    numbers = [Number(f"R@{largest}", f"{mean:.1f} %", gallery)]
+    k = _telling(own, gallery)
+    mean, low, high = own.recall[k]
+    numbers = [Number(f"R@{k}", f"{mean:.1f} %", f"95 % interval {low:.1f} to {high:.1f}")]
     if own.median_rank is not None:
         numbers.append(Number("median rank", f"{own.median_rank:g}", "of the true partner"))
-    if shared.shared is not None:
-        numbers.append(
-            Number("shared geometry", f"{shared.shared:.2f}", "0 is chance, 1 the same neighbours")
-        )
+    if shared.shared is not None and shared.level != "unknown":
+        meaning = f"0 is chance, 1 the same neighbours; from {shared.pairs:,} pairs"
+        numbers.append(Number("shared geometry", f"{shared.shared:.2f}", meaning))
     return tuple(numbers)
 
 
@@ -166,7 +174,7 @@ def _verdict(results: Sequence[Result], material: Material, shared: Alignability
             "The gallery has fewer than two items, so how well this model does is not known. "
             + shared.verdict
         )
-    k = max(own.recall, key=int)
+    k = _telling(own, len(material.x_test))
     mean, low, high = own.recall[k]
     guess = chance(len(material.x_test), (int(k),))[int(k)]
     first = (
@@ -198,7 +206,7 @@ def _notices(own: Result, material: Material) -> tuple[Notice, ...]:
         name, _, message = warning.partition(": ")
         notices.append(Notice(name, message))
     pairs = material.pools.n_pairs
-    if 0 < pairs < FEWEST_PAIRS:
+    if 0 < pairs < FEWEST_PAIRS and not len(material.pools.shared_sets):
         notices.append(
             Notice(
                 "few pairs",
@@ -216,8 +224,9 @@ def _table(
     if not results[0].recall:
         return None
     ks = list(results[0].recall)
+    telling = _telling(results[0], gallery)
     columns = [
-        *(Column(f"R@{k}", "%", "higher", main=k == ks[-1]) for k in ks),
+        *(Column(f"R@{k}", "%", "higher", main=k == telling) for k in ks),
         Column("median rank", "", "lower"),
         Column("fit", "s"),
     ]
@@ -248,15 +257,19 @@ def _table(
 
 def _curves(folder: Path, own: Result) -> Curves | None:
     logged = read_curves(folder / "log.jsonl")
-    terms = logged.get("final", {})
-    folds = {phase: t["criterion"] for phase, t in logged.items() if "criterion" in t}
-    if not terms and not folds:
+    # Heads are trained in folds and then on everything, encoders in one phase.
+    terms = logged.get("final") or logged.get("towers", {})
+    held_out = {phase: t["criterion"] for phase, t in logged.items() if "criterion" in t}
+    if not terms and not held_out:
         return None
+    note = "Criteria: mean log2 rank of held-out pairs and sets, by fold; the final training goes "
+    note += "to the step that is best on their mean."
+    if "towers" in logged:
+        note = "Criterion: mean log2 rank of held-out pairs and sets." if held_out else ""
     return Curves(
-        terms={name: _curve(points) for name, points in terms.items()},
-        criteria={phase: _curve(points) for phase, points in folds.items()},
-        note="Criteria: mean log2 rank of held-out pairs and sets, by fold; the final training "
-        "goes to the step that is best on their mean.",
+        terms={name: _curve(points) for name, points in terms.items() if name != "criterion"},
+        criteria={phase: _curve(points) for phase, points in held_out.items()},
+        note=note,
     )
 
 

@@ -10,7 +10,12 @@ from setclip.config import ArraysData, BundledData, LayoutData, ManifestData, Ru
 from setclip.config.layouts import AnyZeroShot
 from setclip.data.arrays import ArrayFileError
 from setclip.data.captions import encode_items
-from setclip.data.check.advice import advise, method_findings, supervision_findings
+from setclip.data.check.advice import (
+    advise,
+    method_findings,
+    raw_items_findings,
+    supervision_findings,
+)
 from setclip.data.check.features import (
     grouping_findings,
     leak_findings,
@@ -100,6 +105,7 @@ def _check_arrays(config: RunConfig, data: ArraysData, *, deep: bool) -> CheckRe
         return CheckResult(source, [_as_finding(error)])
     pools = files.pools
     findings = _array_findings(files, threshold=data.near_duplicate)
+    findings += raw_items_findings(config.method, config.compare)
     few = pools.n_pairs < FEWEST_PAIRS <= len(files.x_test)
     shown = (files.x_test, files.y_test) if few else (pools.x_pairs, pools.y_pairs)
     shared, unmeasured = _alignability(*shown)
@@ -211,7 +217,7 @@ def _measure(
             x_pool = _encode(options["x"], manifest.x_at(x_only), progress=progress)
             y_pool = _encode(options["y"], manifest.y_at(y_only), progress=progress)
     except (ImportError, WeightsUnavailableError) as error:
-        return None, None, [Finding("note", f"Alignability was not measured: {error}.")]
+        return None, None, [_as_finding(error)]
     # Whatever an encoder refuses, beyond what reading the items has found, is NaN here.
     usable = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
     x, y, rows = x[usable], y[usable], rows[usable]
@@ -244,7 +250,7 @@ def _check_bundled(
         try:
             x, y = dataset.features(progress=progress)
         except ImportError as error:
-            findings.append(Finding("note", f"Alignability was not measured: {error}."))
+            findings.append(_as_finding(error))
         else:
             rows = _bundled_rows(data, dataset, train, config.seed)
             known = rows.pairs

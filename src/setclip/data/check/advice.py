@@ -57,6 +57,19 @@ def method_findings(
     return findings
 
 
+def raw_items_findings(method: AnyMethod, compare: Sequence[AnyMethod]) -> list[Finding]:
+    """Report methods that train encoders, of data that are features already."""
+    return [
+        Finding(
+            "error" if chosen is method else "warning",
+            f"method {chosen.kind} trains encoders and needs raw items: arrays are features.",
+            "Give the items by data.kind manifest, or choose auto.",
+        )
+        for chosen in dict.fromkeys([method, *compare])
+        if chosen.trains_encoders
+    ]
+
+
 def _can_learn(method: Method, counts: Supervision) -> bool:
     there = {
         "pairs": counts.pairs >= FEWEST,
