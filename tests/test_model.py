@@ -248,6 +248,11 @@ def test_raw_items_go_through_the_encoder_of_their_side(monkeypatch: pytest.Monk
     np.testing.assert_array_equal(
         found.encode_x(["one", "three"]), found.encode_x(np.array([[3.0] * 6, [5.0] * 6]))
     )
+    np.testing.assert_allclose(
+        found.encode_x([("one", "three"), "four"]), found.encode_x([[4.0] * 6] * 2), rtol=1e-6
+    )
+    with pytest.raises(ValueError, match=r"item 1 is \(\), without a caption"):
+        found.encode_x(["one", ()])
     for several in (np.array(["one", "three"]), np.array(["one", "three"], dtype=object)):
         np.testing.assert_array_equal(found.encode_x(several), found.encode_x(["one", "three"]))
     with pytest.raises(ValueError, match="x is one item, 'one': give a list"):
@@ -333,6 +338,7 @@ def test_the_card_says_what_was_done(tmp_path: Path) -> None:
         notes=["cca took penalty 3."],
         warnings=["collapse: all fell together."],
         metrics={"r@1": 12.34567},
+        test_items=1200,
         x_encoder="minilm",
     ).save(tmp_path)
     text = (tmp_path / "README.md").read_text()
@@ -343,6 +349,7 @@ def test_the_card_says_what_was_done(tmp_path: Path) -> None:
         "## How it was fitted\n- cca took penalty 3.",
         "## Warnings\n- collapse: all fell together.",
         '"penalty": 3.0',
+        "## Held-out metrics on 1,200 test items",
         "| r@1 | 12.35 |",
         'setclip.load("this folder")',
     ):
@@ -352,6 +359,14 @@ def test_the_card_says_what_was_done(tmp_path: Path) -> None:
     assert "not recorded" in empty
     assert "Warnings" not in empty
     assert "metric" not in empty
+
+
+def test_a_readme_of_ones_own_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# Notes of a year")
+    for _ in range(2):
+        model().save(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "# Notes of a year"
+    assert "Aligned model" in (tmp_path / "MODEL.md").read_text()
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "README.md", "model.json"])

@@ -21,6 +21,11 @@ def test_the_rival_is_the_best_on_common_seeds() -> None:
     assert found.behind
 
 
+def test_a_gallery_in_which_ten_are_all_decides_nothing() -> None:
+    both = [{**result(label, 0, 1.0), "gallery": 10} for label in ("auto", "cca")]
+    assert against_rivals(both, "auto") == ""
+
+
 def test_a_rival_of_few_seeds_does_not_hide_one_that_is_surely_better() -> None:
     ours = [result("auto", seed, 0.4) for seed in range(5)]
     sure = [result("ridge", seed, 0.6) for seed in range(5)]

@@ -166,6 +166,19 @@ def test_a_hash_in_a_file_name_is_part_of_it(tmp_path):
     np.testing.assert_array_equal(read_features(save(tmp_path / "run#3.npy")), X)
 
 
+@pytest.mark.parametrize("ids", [np.arange(100, 106), [f"bird {i}" for i in range(6)]])
+def test_columns_of_ids_are_named_and_not_learned_from(tmp_path, ids):
+    pq.write_table(pa.table({"item": ids, "f0": np.arange(6) / 7}), tmp_path / "x.parquet")
+    with pytest.raises(ArrayFileError, match=r"columns 'item' look like ids"):
+        read_features(tmp_path / "x.parquet")
+
+
+def test_counts_beside_fractions_are_features(tmp_path):
+    table = {"spots": [1, 3, 3, 2], "f0": [0.1, 0.2, 0.3, 0.4]}
+    pq.write_table(pa.table(table), tmp_path / "x.parquet")
+    assert read_features(tmp_path / "x.parquet").tolist()[1] == [3, np.float32(0.2)]
+
+
 def test_the_index_of_a_data_frame_is_no_feature(tmp_path):
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(np.eye(4, dtype=np.float32), columns=list("abcd"))

@@ -48,12 +48,12 @@ def check_table(
     return check(parse_config({"data": data, "method": "cca"}), features=features, deep=deep)
 
 
-def check_arrays(folder: Path, **arrays: np.ndarray) -> CheckResult:
+def check_arrays(folder: Path, *, method: str = "cca", **arrays: np.ndarray) -> CheckResult:
     files = {}
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
         files[name] = str(folder / f"{name}.npy")
-    return check(parse_config({"data": {"kind": "arrays", **files}, "method": "cca"}))
+    return check(parse_config({"data": {"kind": "arrays", **files}, "method": method}))
 
 
 def found(result: CheckResult, fragment: str) -> Finding:
@@ -305,15 +305,15 @@ def test_a_map_without_pairs_is_tried_on_a_sample_of_the_pools(tmp_path, monkeyp
     assert found(few, "No map without pairs was tried: it needs 4 unpaired items a side").message
 
 
-def test_a_missing_extra_costs_the_measure_not_the_check(tmp_path, monkeypatch):
+def test_a_missing_extra_would_stop_the_run(tmp_path, monkeypatch):
     def encode(kind: str, items: list[str], *, progress: bool) -> np.ndarray:
         raise ImportError('encoder needs: pip install "setclip[bundled]"')
 
     monkeypatch.setattr(check_module, "_encode", encode)
     rows = "".join(f"{picture(tmp_path / f'{i}.png', i)},number {i}\n" for i in range(3))
     result = check_table(tmp_path, f"image,caption\n{rows}", features=True)
-    assert result.ok
-    assert 'pip install "setclip[bundled]"' in found(result, "Alignability was not").message
+    assert not result.ok
+    assert 'pip install "setclip[bundled]"' in found(result, "encoder needs").message
 
 
 def test_clean_arrays(tmp_path):
@@ -534,11 +534,16 @@ def test_a_set_that_was_not_built_yet(tmp_path):
     assert "setclip data build mdi-icons" in result.findings[0].message
 
 
-def test_encoders_that_are_not_installed_cost_the_measure_only(monkeypatch):
+def test_encoders_that_are_not_installed_would_stop_the_run(monkeypatch):
     def missing(self: object, *, progress: bool) -> None:
         raise ImportError('pip install "setclip[bundled]"')
 
     monkeypatch.setattr("setclip.data.datasets.Dataset.features", missing)
     result = check_bundled(features=True)
-    assert result.ok
-    assert "setclip[bundled]" in found(result, "Alignability was not measured").message
+    assert found(result, "pip install").severity == "error"
+
+
+def test_methods_that_train_encoders_need_more_than_arrays(tmp_path):
+    rows = RNG.normal(size=(30, 4))
+    result = check_arrays(tmp_path, x_pairs=rows, y_pairs=rows[:, ::-1], method="towers")
+    assert found(result, "method towers trains encoders").severity == "error"

@@ -306,6 +306,15 @@ def test_a_folder_pairs_images_with_texts_of_the_same_name(tmp_path):
     assert "Columns present: 'image', 'text', 'folder'." in refusal(tmp_path)
 
 
+def test_figures_of_a_run_kept_among_the_pictures_are_no_data(tmp_path):
+    figures = tmp_path / "runs" / "owls" / "figures"
+    figures.mkdir(parents=True)
+    (figures.parent / "model.json").touch()
+    for path in (tmp_path / "a.png", figures / "joint-map.png"):
+        path.touch()
+    assert list(read_manifest(tmp_path, Columns("image", "text")).x) == [str(tmp_path / "a.png")]
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     message = refusal(tmp_path, Columns("image", "text"))
     assert message.startswith(f"{tmp_path}: the folder has neither images nor .txt files")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from setclip.data.pools import NO_SET, Pools, make_pools, to_numpy, unit_rows
@@ -163,6 +164,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (
         {"x_pool": some(2, 3), "y_pool": np.ma.masked_greater(np.arange(6.0).reshape(2, 3), 3)},
         "y_pool is a masked array with masked values, .*: drop their rows, or fill",
+    ),
+    (
+        {"x_pool": scipy.sparse.eye_array(3).tocsr(), "y_pool": some(2, 3)},
+        r"x_pool is a sparse csr_array, which methods cannot use: give x_pool\.toarray\(\)",
     ),
     (
         {"x_pool": some(2, 3), "x_sets": np.ma.masked_equal([0, 1], 1), "y_pool": some(2, 3)},

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from setclip.data.bad_items import (
 from setclip.data.held_out import HeldOut
 from setclip.data.material import Material
 from setclip.data.pools import RawItems, make_pools
+from setclip.methods import Ridge
 from setclip.mining import mine_run
 from setclip.model import AlignedModel
 from setclip.run import fit as fit_module
@@ -252,6 +254,41 @@ def test_fitting_again_goes_on_from_checkpoints_to_the_same_weights(tmp_path):
     (tmp_path / "run" / "model.safetensors").unlink()
     fit(config)
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == weights
+
+
+def test_a_fit_that_went_on_names_no_time(tmp_path):
+    config = config_of(tmp_path, method={"kind": "setclip", "steps": 4, "folds": 1}, compare=())
+    (first,) = fit(config)
+    assert first.seconds > 0
+    (again,) = fit(config)
+    assert again.seconds is None
+    assert again.recall == first.recall
+    assert run_report(config.output).is_file()
+
+
+@pytest.mark.parametrize("error", [ImportError("no accelerate"), OSError("no weights")])
+def test_a_comparison_without_its_library_or_weights_is_a_row_too(tmp_path, monkeypatch, error):
+    config = config_of(tmp_path)
+    monkeypatch.setattr(Ridge, "fit", Mock(side_effect=error))
+    own, other = fit(config)
+    assert own.recall
+    assert other.error == str(error)
+
+
+def test_recall_that_cannot_miss_is_not_measured(tmp_path):
+    data = write_arrays(tmp_path)
+    for side in "xy":
+        rows = np.load(tmp_path / f"{side}_test.npy")
+        np.save(tmp_path / f"{side}_test.npy", rows[:9])
+    config = config_of(tmp_path, data=data, compare=())
+    (own,) = fit(config)
+    assert own.recall.keys() == {"1", "5"}  # ten of nine would always be enough
+    mean, low, high = own.recall["5"]
+    assert (mean, high) == (100.0, 100.0)
+    assert 50 < low < 80  # Wilson's 70 of nine hits of nine
+    # Five of nine is more than half of the gallery.
+    assert "among the first 1 of 9" in run_report(config.output).read_text()
+    assert AlignedModel.load(config.output).card.test_items == 9
 
 
 def test_a_comparison_that_cannot_work_is_a_row_with_its_reason(tmp_path):
