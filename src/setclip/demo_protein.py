@@ -74,7 +74,7 @@ def run_protein_demo(
 
     Args:
         output: Folder of the demo; what is there already is kept.
-        seeds: Seeds of the comparison: of splits, pairs and weights.
+        seeds: Seeds of the comparison: of splits, pairs and batches.
         workers: Processes.
         fresh: Compute again what is already there.
         console: Where tables are printed.

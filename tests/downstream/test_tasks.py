@@ -86,10 +86,11 @@ def test_what_is_asked_is_told_apart_by_its_fingerprint(tmp_path):
             read_task(tmp_path, "fold"),
             task.few_labels(0.5, seed=0),
             replace(task, labels=~task.labels),
+            replace(task, structures=task.structures[::-1]),
             replace(task, tests={"other": task.test}),
         )
     }
-    assert len(prints) == 4
+    assert len(prints) == 5
 
 
 @pytest.fixture(scope="module")

@@ -177,6 +177,11 @@ def test_no_chain_at_all_has_features_and_a_path_for_gradients():
     assert all(p.grad is None or not p.grad.any() for p in made.parameters())
     assert before.keys() == dict(made.named_buffers()).keys()
     assert made.training
+    norms = [module for module in made.modules() if isinstance(module, torch.nn.BatchNorm1d)]
+    for norm in norms:
+        norm.eval()
+    made(none)
+    assert not any(norm.training for norm in norms)  # what is held still stays so
 
 
 def to_single(batch):

@@ -1,5 +1,7 @@
 """Small random models of each library: its own features, gradients where they should be, errors."""
 
+import importlib
+import inspect
 import io
 import json
 import sys
@@ -7,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from encoders import tiny_models
+from encoders import own_encoders, tiny_models
 from PIL import Image
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -287,6 +289,45 @@ def test_a_tower_of_transformers_gives_its_own_features(models, texts, pictures)
             expected = model.get_image_features(scaled).pooler_output
             found = towers["image"].network.eval()(pixels)
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_features_of_edited_code_are_made_anew(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    options = {"kind": "module", "target": "edited_encoders:Pixels", "modality": "image"}
+    code = inspect.getsource(own_encoders)
+    prints = []
+    for edited in (code, code + "# Other means may follow.\n"):
+        (tmp_path / "edited_encoders.py").write_text(edited)
+        monkeypatch.delitem(sys.modules, "edited_encoders", raising=False)
+        importlib.invalidate_caches()
+        torch.manual_seed(0)
+        prints.append(opened(options, size=16).fingerprint)
+    assert prints[0] != prints[1]
+
+
+@pytest.mark.parametrize(
+    ("make", "pooled", "size", "resize"),
+    [("swin", True, 32, None), ("dinov2", False, 32, 40), ("convnext", False, 64, 73)],
+)
+def test_pictures_are_cut_and_pooled_as_their_model_does(
+    make, pooled, size, resize, pictures, tmp_path
+):
+    import transformers
+
+    folder = getattr(tiny_models, make)(tmp_path)
+    backbone = opened(saved(folder, "image"))
+    pixels = batch(backbone, pictures)
+    assert pixels["pixels"].shape[-1] == size
+    if resize is not None:
+        assert backbone.prepare.resize == resize
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    config = {"interpolate_pos_encoding": True} if make == "dinov2" else {}
+    with torch.no_grad():
+        states = model((pixels["pixels"] / 255 - 0.5) / 0.5, **config)
+        found = backbone.network.eval()(pixels)
+    last = states.last_hidden_state
+    expected = last.mean(1) if pooled else last[:, 0] if make == "dinov2" else last.mean((2, 3))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_pooling_of_hidden_states(models, texts):

@@ -56,6 +56,42 @@ def vit(folder: Path) -> Path:
     return _saved(model, folder, processor=processor)
 
 
+def swin(folder: Path) -> Path:
+    """No class token."""
+    from transformers import SwinConfig, SwinModel
+
+    sizes = {"depths": [1, 1], "num_heads": [2, 2], "window_size": 2}
+    model = SwinModel(SwinConfig(image_size=32, patch_size=4, embed_dim=16, **sizes))
+    return _saved(model, folder)
+
+
+def dinov2(folder: Path) -> Path:
+    """Its network was built for larger pictures than its processor cuts."""
+    from transformers import Dinov2Config, Dinov2Model
+
+    processor = {
+        "image_processor_type": "BitImageProcessor",
+        "size": {"shortest_edge": 40},
+        "crop_size": {"height": 32, "width": 32},
+    }
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    model = Dinov2Model(Dinov2Config(image_size=64, patch_size=8, **sizes))
+    return _saved(model, folder, processor=processor)
+
+
+def convnext(folder: Path) -> Path:
+    """No class token, no size of its own, and a crop given as a share."""
+    from transformers import ConvNextConfig, ConvNextModel
+
+    processor = {
+        "image_processor_type": "ConvNextImageProcessor",
+        "size": {"shortest_edge": 64},
+        "crop_pct": 0.875,
+    }
+    model = ConvNextModel(ConvNextConfig(depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 16, 16]))
+    return _saved(model, folder, processor=processor)
+
+
 def esm(folder: Path) -> Path:
     from transformers import EsmConfig, EsmModel, EsmTokenizer
 

@@ -136,3 +136,13 @@ def test_balanced_terms_have_gradients_of_the_length_of_their_weights() -> None:
 
     assert length(found["sdd"]) == pytest.approx(0.5 * length(found["clip"]), rel=1e-5)
     assert length(found["mmd"]) == pytest.approx(2.0 * length(found["clip"]), rel=1e-5)
+
+
+def test_of_a_locked_tower_the_other_is_balanced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "ZX", ZX.detach())
+    found = terms(weight_clip=1.0, weight_sdd=0.5, balance=True)
+
+    def length(term: Tensor) -> float:
+        return float(torch.autograd.grad(term, ZY, retain_graph=True)[0].norm())
+
+    assert length(found["sdd"]) == pytest.approx(0.5 * length(found["clip"]), rel=1e-5)

@@ -71,13 +71,14 @@ def test_repairs_are_made_and_counted(made, tmp_path, suffix):
     assert str(Repairs()) == "nothing"
 
 
+@pytest.mark.parametrize("ids", ["AB", "12"])
 @pytest.mark.parametrize("suffix", ["pdb", "cif"])
-def test_the_likelier_alternate_location_counts(made, tmp_path, suffix):
+def test_the_likelier_alternate_location_counts(made, tmp_path, suffix, ids):
     atoms = atoms_of(made)
     other = atoms[atoms.res_id == 7].copy()
     other.coord += 0.7
-    atoms.set_annotation("altloc_id", np.where(atoms.res_id == 7, "A", ""))
-    other.set_annotation("altloc_id", np.full(4, "B"))
+    atoms.set_annotation("altloc_id", np.where(atoms.res_id == 7, ids[0], ""))
+    other.set_annotation("altloc_id", np.full(4, ids[1]))
     for share in (0.3, 0.7):
         other.occupancy[:] = share
         atoms.occupancy[atoms.res_id == 7] = 1 - share
@@ -103,6 +104,13 @@ def _write_alternates(path, atoms, other):
                 f"{line[:16]}{mark}{line[17:]}" if pdb else line.replace(" . ", f" {mark} ", 1)
             )
     path.write_text("\n".join(lines) + "\n")
+
+
+def test_a_pdb_file_with_blank_occupancies_is_read(made, tmp_path):
+    path = write(tmp_path / "x.pdb", atoms_of(made))
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(f"{line[:54]}{' ' * 6}{line[60:]}" for line in lines) + "\n")
+    assert only(path).sequence == made.sequence
 
 
 def test_a_file_without_occupancies_is_read(made, tmp_path):

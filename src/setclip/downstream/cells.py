@@ -24,7 +24,7 @@ from setclip.encoders.assembly import state_hash
 from setclip.evaluation import TermCounts
 from setclip.training.journal import Journal
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)

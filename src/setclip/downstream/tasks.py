@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -101,11 +102,13 @@ class Task:
         """Residues of each chain. Shape [n]."""
         return np.array([len(sequence) for sequence in self.sequences], dtype=np.int64)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Changes when chains, labels or parts do."""
         digest = hashlib.sha256("\0".join([self.name, *self.classes, *self.sequences]).encode())
         digest.update(np.packbits(self.labels).tobytes())
+        for packed in self.structures:
+            digest.update(hashlib.sha256(packed).digest())
         for name, rows in [("train", self.train), ("val", self.validation), *self.tests.items()]:
             digest.update(name.encode() + np.asarray(rows, dtype=np.int64).tobytes())
         return digest.hexdigest()[:16]

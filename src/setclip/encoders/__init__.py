@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from setclip.encoders.protocol import Encoder, Item
@@ -126,11 +127,14 @@ def open_encoder(options: EncoderOptions) -> Encoder:
         WeightsUnavailableError: Weights are neither on this machine nor to be had.
         ValueError: There is no such model or layer.
     """
-    return _opened(options.features)
+    paths = [Path(value) for value in options.model_dump().values() if isinstance(value, str)]
+    # Weights may be written anew under one name.
+    stamps = tuple(path.stat().st_mtime_ns for path in paths if path.is_file())
+    return _opened(options.features, stamps)
 
 
 @lru_cache(maxsize=4)
-def _opened(features: str) -> Encoder:
+def _opened(features: str, stamps: tuple[int, ...]) -> Encoder:
     from setclip.encoders.choices import parsed
 
     options = parsed(json.loads(features))

@@ -131,7 +131,8 @@ class CDConv(nn.Module):
 
     def _of_none(self, batch: Mapping[str, Tensor]) -> Tensor:
         """No row, but with a gradient's path: a process without rows takes part in every step."""
-        positions, training = batch["positions"], self.training
+        positions = batch["positions"]
+        modes = [(module, module.training) for module in self.modules()]
         self.eval()  # batch norms need two residues, and are not to learn from this one
         out = self.forward(
             {
@@ -141,7 +142,8 @@ class CDConv(nn.Module):
                 "index": batch["index"].new_zeros(1, 1),
             }
         )[:0]
-        self.train(training)
+        for module, training in modes:  # some norms may be held still
+            module.training = training
         return out
 
 

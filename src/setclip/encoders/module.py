@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
@@ -14,6 +16,7 @@ from setclip.encoders.backbone import Backbone
 from setclip.encoders.blocks import trunk
 from setclip.encoders.images import IMAGENET_MEAN, IMAGENET_STD, Geometry, Normalised, stacked
 from setclip.encoders.options import EncoderOptions
+from setclip.encoders.protocol import file_hash
 from setclip.modalities.text import clean_text
 
 Three = tuple[float, float, float]
@@ -56,7 +59,8 @@ class Module(EncoderOptions):
 
     def open(self) -> Backbone:
         """Import and call it: this runs code of yours."""
-        made = self._maker()(**self.arguments)
+        maker = self._maker()
+        made = maker(**self.arguments)
         if isinstance(made, Backbone):
             return made
         if not isinstance(made, nn.Module):
@@ -74,7 +78,7 @@ class Module(EncoderOptions):
                 prepare=geometry,
                 collate=stacked,
                 size=self.size,
-                preprocessing="",
+                preprocessing=_code(maker),
             )
         collate: Any = getattr(made, "collate", None)
         if not callable(collate):
@@ -82,7 +86,9 @@ class Module(EncoderOptions):
                 f"{self.target} has no method collate: a module of texts needs collate(texts), "
                 "which returns a dict of tensors with one row a text."
             )
-        return assembled(self, made, blocks, prepare=clean_text, collate=collate, preprocessing="")
+        return assembled(
+            self, made, blocks, prepare=clean_text, collate=collate, preprocessing=_code(maker)
+        )
 
     def _maker(self) -> Callable[..., Any]:
         path, name = self.target.split(":")
@@ -94,3 +100,12 @@ class Module(EncoderOptions):
                 "PYTHONPATH, and name it package.module:function."
             ) from error
         return maker
+
+
+def _code(maker: Callable[..., Any]) -> str:
+    """Of the file that says what a module does: once it is edited, features are made anew."""
+    try:
+        path = inspect.getsourcefile(maker)
+    except TypeError:  # no function or class of Python
+        path = None
+    return file_hash(Path(path)) if path else ""

@@ -171,7 +171,10 @@ def save_weights(backbone: Backbone, path: str | Path) -> None:
     # Freezing and precision wrap the network that the options build.
     network = getattr(backbone.network, "network", backbone.network)
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    Path(path).write_bytes(save(tensors))
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_bytes(save(tensors))
+    aside.replace(path)
 
 
 def _fill(network: nn.Module, path: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -21,6 +22,8 @@ from setclip.modalities.text import clean_text
 
 # Longer than this and a model knows no bound of its own: tokenizers then say 10³⁰.
 _LONGEST = 512
+# Side of pictures from which models that crop a share were made of squashed ones.
+SQUASHED_FROM = 384
 
 
 class Transformers(EncoderOptions):
@@ -61,8 +64,8 @@ class Transformers(EncoderOptions):
         return self.model_copy(update={"pretrained": False})
 
     def open(self) -> Backbone:
-        """The network. Its own pooling: a dual encoder's projection, else a mean of the tokens of
-        texts and the class token of images.
+        """The network. Its own pooling: a dual encoder's projection, else the class token of images
+        where there is one, and a mean of the tokens or the map where there is none, or of texts.
         """
         try:
             import transformers
@@ -112,7 +115,7 @@ class Transformers(EncoderOptions):
 
         cut = self._processor(transformers)
         vision = getattr(model.config, "vision_config", model.config)
-        geometry = _geometry(cut, self.size or vision.image_size)
+        geometry = _geometry(cut, self.size or self._size(cut, vision))
         mean, std = (cut.get(f"image_{name}") or [0.5] * 3 for name in ("mean", "std"))
         if not cut.get("do_normalize", True):
             mean, std = [0.0] * 3, [1.0] * 3
@@ -127,6 +130,16 @@ class Transformers(EncoderOptions):
             preprocessing=f"{geometry} {mean} {std} {model.config.to_json_string()}",
             pools=self.layer is None,
         )
+
+    def _size(self, cut: dict[str, Any], vision: Any) -> int:
+        """Side of the pictures: what the processor cuts, or else what the network was built for."""
+        given = cut.get("crop_size") or cut.get("size") or getattr(vision, "image_size", None)
+        side: Any = given
+        if isinstance(given, dict):
+            side = given.get("height") or given.get("shortest_edge")
+        if not isinstance(side, int):
+            raise ValueError(f"{self.model} does not say how large its pictures are: give `size`.")
+        return side
 
     def _processor(self, transformers: Any) -> dict[str, Any]:
         """Settings of its image processor; none where a folder has only config and weights."""
@@ -143,7 +156,7 @@ def _network(options: Transformers, model: Any) -> HiddenStates:
     how = options.pooling if options.layer is None else "own"
     tower = getattr(model, f"{side}_model", None)
     if tower is None:
-        return HiddenStates(model, how=how, own="cls" if side == "vision" else "mean")
+        return HiddenStates(model, how=how, own="cls" if _has_class_token(model) else "mean")
     names = {"vision": "visual_projection", "text": "text_projection"}
     return HiddenStates(tower, how=how, own="pooler", projection=getattr(model, names[side], None))
 
@@ -157,9 +170,19 @@ def _geometry(cut: dict[str, Any], size: int) -> Geometry:
     shortest = given.get("shortest_edge")
     if shortest is None:
         return Geometry(size, "squash", interpolation=interpolation)
+    if "crop_pct" in cut:  # as ConvNeXt: small pictures are cut, large ones squashed
+        if shortest >= SQUASHED_FROM:
+            return Geometry(size, "squash", interpolation=interpolation)
+        return Geometry(size, "crop", int(size / cut["crop_pct"]), interpolation)
     crop = cut.get("crop_size") or shortest
     crop = crop if isinstance(crop, int) else crop["height"]
     return Geometry(size, "crop", round(size * shortest / crop), interpolation)
+
+
+def _has_class_token(model: Any) -> bool:
+    """Whether a vision model puts a token of its own before those of the patches."""
+    embeddings = getattr(model, "embeddings", model)
+    return any(hasattr(embeddings, name) for name in ("cls_token", "class_embedding"))
 
 
 class HiddenStates(nn.Module):
@@ -194,9 +217,7 @@ class HiddenStates(nn.Module):
         config = self.model.config
         if not hasattr(config, "patch_size") or not hasattr(config, "hidden_size"):
             return 0
-        embeddings = getattr(self.model, "embeddings", self.model)
-        has_class = any(hasattr(embeddings, n) for n in ("cls_token", "class_embedding"))
-        return int(has_class) + getattr(config, "num_register_tokens", 0)
+        return int(_has_class_token(self.model)) + getattr(config, "num_register_tokens", 0)
 
     def forward(self, collated: Collated | Tensor) -> Tensor:
         """Features of collated texts, or of normalised pixels. Shape [n, dim]."""
@@ -214,4 +235,5 @@ class HiddenStates(nn.Module):
 
     def _other_size(self, size: int) -> dict[str, bool]:
         built = getattr(self.model.config, "image_size", size)
-        return {} if size == built else {"interpolate_pos_encoding": True}
+        takes = "interpolate_pos_encoding" in inspect.signature(self.model.forward).parameters
+        return {"interpolate_pos_encoding": True} if size != built and takes else {}

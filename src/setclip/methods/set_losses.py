@@ -104,6 +104,8 @@ def balanced(terms: dict[str, Tensor], o: SetLosses, zx: Tensor, zy: Tensor) -> 
 
     Without a CLIP term each is scaled to a gradient of length `weight`.
     """
+    if terms.keys().isdisjoint({"sdd", "mmd"}):
+        return
     measure = _gradient_norm(terms["clip"], zx, zy) / o.weight_clip if "clip" in terms else 1.0
     for name, weight in (("sdd", o.weight_sdd), ("mmd", o.weight_mmd)):
         if name in terms:
@@ -113,5 +115,7 @@ def balanced(terms: dict[str, Tensor], o: SetLosses, zx: Tensor, zy: Tensor) -> 
 
 
 def _gradient_norm(term: Tensor, zx: Tensor, zy: Tensor) -> float:
-    gradients = torch.autograd.grad(term, (zx, zy), retain_graph=True)
+    # Of a tower that is kept as it is nothing is learned.
+    learned = [z for z in (zx, zy) if z.requires_grad]
+    gradients = torch.autograd.grad(term, learned, retain_graph=True)
     return float(torch.sqrt(sum(g.square().sum() for g in gradients)))  # type: ignore[arg-type]

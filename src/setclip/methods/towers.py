@@ -203,7 +203,8 @@ def fit_towers(
     Args:
         o: Settings.
         pools: What to learn from, with raw items.
-        seed: Of everything random.
+        seed: Of heads, batches, views and what is drawn. Encoders without weights to load begin
+            alike, whatever the seed.
         journal: Receives curves, notes and checkpoints.
         named: The method that the model's card names.
     """

@@ -53,6 +53,7 @@ STANDARD = frozenset(
         "TYR",
     ]
 )
+ATOM_RECORDS = ("ATOM  ", "HETATM")
 BACKBONE = ("N", "CA", "C", "O")
 REMEDY = 'pip install "setclip[proteins]"'
 MAX_BYTES = 1_000_000_000
@@ -148,6 +149,8 @@ def _atoms(path: Path) -> tuple[AtomArray, int]:
     try:
         if kind in PDB:
             pdb_file = pdb.PDBFile.read(text)
+            if any(line[:6] in ATOM_RECORDS and not line[54:60].strip() for line in pdb_file.lines):
+                wanted = {"model": 1}  # modelling tools may leave the occupancy blank
             return pdb_file.get_structure(**wanted), pdb_file.get_model_count()
         cif = pdbx.CIFFile.read(text)
         # Predicted models may lack these columns, which biotite then fails to find.
@@ -190,7 +193,9 @@ def _chain(name: str, atoms: AtomArray) -> Chain | None:
         return None
     alternates = 0
     if "altloc_id" in atoms.get_annotation_categories():
-        taken = struc.filter_highest_occupancy_altloc(atoms, atoms.altloc_id, atoms.occupancy)
+        # biotite takes letters for alternates; some files count them.
+        ids = np.char.translate(atoms.altloc_id, str.maketrans("0123456789", "abcdefghij"))
+        taken = struc.filter_highest_occupancy_altloc(atoms, ids, atoms.occupancy)
         alternates = len(atoms) - int(taken.sum())
         atoms = atoms[taken]
     starts = struc.get_residue_starts(atoms)

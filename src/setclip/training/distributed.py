@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -12,6 +13,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(days=2)
+"""How long processes wait for each other: the first reads and encodes all data."""
 
 
 def join() -> None:
@@ -28,7 +32,7 @@ def join() -> None:
         raise ImportError(
             'several processes need accelerate: pip install "setclip[train]"'
         ) from error
-    PartialState(cpu=not torch.cuda.is_available())
+    PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
 
 
 def wait() -> None:
