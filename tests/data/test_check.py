@@ -545,5 +545,5 @@ def test_encoders_that_are_not_installed_would_stop_the_run(monkeypatch):
 
 def test_methods_that_train_encoders_need_more_than_arrays(tmp_path):
     rows = RNG.normal(size=(30, 4))
-    result = check_arrays(tmp_path, x_pairs=rows, y_pairs=rows[:, ::-1], method="towers")
+    result = check_arrays(tmp_path, method="towers", x_pairs=rows, y_pairs=rows[:, ::-1])
     assert found(result, "method towers trains encoders").severity == "error"

@@ -77,6 +77,15 @@ def test_near_duplicates_are_found_in_any_block(n: int, m: int, seed: int, block
     assert found.tolist() == expected
 
 
+@pytest.mark.parametrize("threshold", [1.0, np.inf])
+def test_from_a_cosine_of_1_on_nothing_is_near(threshold: float) -> None:
+    # In float32 the cosine of a row with itself may come out above 1.
+    rows = np.random.default_rng(0).standard_normal((40, 12)).astype(np.float32)
+    twice = np.concatenate([rows, rows])
+    assert len(set(near_duplicate_groups(twice, threshold=threshold))) == 80
+    assert not near_duplicates_of(rows, rows, threshold=threshold).any()
+
+
 def test_groups_know_length_from_direction_and_names_from_numbers() -> None:
     x = np.array([[1, 0], [5, 0.1], [0, 1], [-1, 0], [0, 0]], dtype=np.float32)
     assert as_sets(near_duplicate_groups(x)) == {

@@ -36,7 +36,7 @@ def near_duplicate_groups(
 
     Args:
         features: Arrays of the same items, for instance both modalities. Each shape [n, d].
-        threshold: Cosine above which two rows are near-duplicates.
+        threshold: Cosine above which two rows are near-duplicates; from 1 on none are.
         keys: Further labels that tie rows together (a source concept). Each shape [n].
         block: Rows compared at a time; memory is O(n * block).
 
@@ -65,7 +65,7 @@ def _to_first(key: npt.ArrayLike) -> IntArray:
 def _cosine_links(matrix: FloatArray, threshold: float, block: int) -> Iterator[IntArray]:
     """Links that join what is near: a few a row, however many rows are near each other."""
     unit = unit_rows(matrix)
-    for start in range(0, len(unit), block):
+    for start in range(0, len(unit) if threshold < 1 else 0, block):
         near = unit[start : start + block] @ unit[start:].T > threshold
         links = np.stack(np.nonzero(near))
         yield start + _to_first(_components([links], len(unit) - start))
@@ -86,13 +86,15 @@ def near_duplicates_of(
     Args:
         rows: Shape [n, d].
         others: Shape [m, d].
-        threshold: Cosine above which two rows are near-duplicates.
+        threshold: Cosine above which two rows are near-duplicates; from 1 on none are.
         block: Rows of either compared at a time; memory is O(block * block).
 
     Returns:
         Shape [n].
     """
     near = np.zeros(len(rows), dtype=bool)
+    if threshold >= 1:  # only rounding could tell
+        return near
     unit = unit_rows(rows)
     for start in range(0, len(others) if len(rows) else 0, block):
         some = unit_rows(others[start : start + block])
