@@ -194,7 +194,8 @@ def _chain(name: str, atoms: AtomArray) -> Chain | None:
     alternates = 0
     if "altloc_id" in atoms.get_annotation_categories():
         # biotite takes letters for alternates; some files count them.
-        ids = np.char.translate(atoms.altloc_id, str.maketrans("0123456789", "abcdefghij"))
+        letters = str.maketrans("0123456789", "abcdefghij")
+        ids = np.array([name.translate(letters) for name in atoms.altloc_id.tolist()])
         taken = struc.filter_highest_occupancy_altloc(atoms, ids, atoms.occupancy)
         alternates = len(atoms) - int(taken.sum())
         atoms = atoms[taken]
