@@ -106,10 +106,11 @@ def _write_alternates(path, atoms, other):
     path.write_text("\n".join(lines) + "\n")
 
 
-def test_a_pdb_file_with_blank_occupancies_is_read(made, tmp_path):
+@pytest.mark.parametrize("blank", [6, 12])
+def test_a_pdb_file_with_blank_occupancies_is_read(made, tmp_path, blank):
     path = write(tmp_path / "x.pdb", atoms_of(made))
     lines = path.read_text().splitlines()
-    path.write_text("\n".join(f"{line[:54]}{' ' * 6}{line[60:]}" for line in lines) + "\n")
+    path.write_text("\n".join(f"{line[:54]}{' ' * blank}{line[54 + blank :]}" for line in lines))
     assert only(path).sequence == made.sequence
 
 

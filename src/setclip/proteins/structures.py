@@ -143,14 +143,13 @@ def _atoms(path: Path) -> tuple[AtomArray, int]:
     kind = _kind(path)
     if kind not in SUFFIXES:
         raise BadItemError(str(path), f"ends in none of {', '.join(SUFFIXES)} (or these and .gz)")
-    text = io.StringIO(_text(path))
+    content = _text(path)
+    text = io.StringIO(_filled(content) if kind in PDB else content)
     wanted: dict[str, Any] = {"model": 1, "altloc": "all", "extra_fields": ["occupancy"]}
     # Parsers meet broken files with nearly any error; each means that this one file is bad.
     try:
         if kind in PDB:
             pdb_file = pdb.PDBFile.read(text)
-            if any(line[:6] in ATOM_RECORDS and not line[54:60].strip() for line in pdb_file.lines):
-                wanted = {"model": 1}  # modelling tools may leave the occupancy blank
             return pdb_file.get_structure(**wanted), pdb_file.get_model_count()
         cif = pdbx.CIFFile.read(text)
         # Predicted models may lack these columns, which biotite then fails to find.
@@ -160,6 +159,18 @@ def _atoms(path: Path) -> tuple[AtomArray, int]:
     except Exception as error:
         told = " ".join(str(error).split())
         raise BadItemError(str(path), f"cannot be parsed ({told})") from error
+
+
+def _filled(content: str) -> str:
+    """Occupancy 1 and B-factor 0 where a PDB line leaves them blank, as modelling tools do."""
+    lines = content.splitlines()
+    for i, line in enumerate(lines):
+        if line[:6] in ATOM_RECORDS and len(line) >= 54:
+            occupancy, factor = line[54:60], line[60:66]
+            if not (occupancy.strip() and factor.strip()):
+                filled = f"{occupancy.strip() or '1.00':>6}{factor.strip() or '0.00':>6}"
+                lines[i] = line[:54] + filled + line[66:]
+    return "\n".join(lines)
 
 
 def _text(path: Path) -> str:
@@ -194,8 +205,8 @@ def _chain(name: str, atoms: AtomArray) -> Chain | None:
     alternates = 0
     if "altloc_id" in atoms.get_annotation_categories():
         # biotite takes letters for alternates; some files count them.
-        letters = str.maketrans("0123456789", "abcdefghij")
-        ids = np.array([name.translate(letters) for name in atoms.altloc_id.tolist()])
+        counted = str.maketrans("0123456789", "abcdefghij")
+        ids = np.array([name.translate(counted) for name in atoms.altloc_id.tolist()])
         taken = struc.filter_highest_occupancy_altloc(atoms, ids, atoms.occupancy)
         alternates = len(atoms) - int(taken.sum())
         atoms = atoms[taken]
