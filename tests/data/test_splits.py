@@ -18,6 +18,7 @@ from setclip.data.splits import (
     near_duplicate_groups,
     near_duplicates_of,
     one_per_group,
+    single_pairs,
     split_by_group,
 )
 
@@ -84,6 +85,12 @@ def test_from_a_cosine_of_1_on_nothing_is_near(threshold: float) -> None:
     twice = np.concatenate([rows, rows])
     assert len(set(near_duplicate_groups(twice, threshold=threshold))) == 80
     assert not near_duplicates_of(rows, rows, threshold=threshold).any()
+
+
+def test_pairs_with_a_side_in_common_are_one() -> None:
+    x, y = (np.array(rows, dtype=np.float32)[:, None] for rows in ([0, 0, 1, 2], [5, 6, 6, 7]))
+    assert single_pairs(x, y).tolist() == [0, 3]
+    assert single_pairs(x[:0], y[:0]).tolist() == []
 
 
 def test_groups_know_length_from_direction_and_names_from_numbers() -> None:

@@ -8,7 +8,7 @@ import pytest
 import setclip
 from setclip.data.pools import make_pools
 from setclip.diagnosis import MeasuredCurve, expect, measured, measured_curves, overview
-from setclip.diagnosis.expectation import _line
+from setclip.diagnosis.expectation import _line, _resampled
 from setclip.diagnosis.measured import nearest_curve
 from setclip.diagnosis.overview import Blind, Diagnosis, _on_blind, _on_more, shift
 from setclip.evaluation import retrieval
@@ -273,3 +273,12 @@ def test_a_seed_that_is_none_is_refused_by_name(seed):
     x, y = planted(40)
     with pytest.raises(ValueError, match=f"seed is {seed}: give a whole number from 0"):
         setclip.diagnose(x, y, seed=seed)
+
+
+def test_the_interval_counts_groups_and_not_pairs() -> None:
+    rng = np.random.default_rng(0)
+    hits = np.repeat(rng.random(30) < 0.4, 5).astype(np.float64)[None]
+    together = _resampled(hits, np.repeat(np.arange(30), 5), rng)
+    apart = _resampled(hits, np.arange(150), rng)
+    assert together.mean() == pytest.approx(hits.mean(), abs=0.03)
+    assert 1.8 < together.std() / apart.std() < 2.8  # the root of five

@@ -48,6 +48,16 @@ def test_mutual_knn_is_one_for_a_rotated_copy() -> None:
     assert mutual_knn(x, turned).overlap.mean == pytest.approx(1)
 
 
+@pytest.mark.parametrize("n", [12, 20, 30, 60])
+def test_rows_that_are_all_equally_far_apart_have_no_cka(n: int) -> None:
+    one_hot, y = np.eye(n), np.random.default_rng(0).standard_normal((n, 5))
+    assert np.isnan(linear_cka(one_hot, y))
+    assert np.isnan(linear_cka(y, one_hot))
+    found = alignability(one_hot, y)
+    assert found.cka is None
+    assert "CKA not defined" in found.verdict
+
+
 @pytest.mark.parametrize("widths", [(3, 4), (30, 50)])
 def test_cka_agrees_with_its_definitions(widths: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)

@@ -281,3 +281,22 @@ def test_a_few_rows_in_sets_are_warned_of() -> None:
     _, _, journal = fitted(data)
     (warning,) = journal.warnings
     assert warning.startswith("few rows in sets: 2 sets hold 0.8% of the items")
+
+
+def test_several_captions_of_a_picture_are_no_shift() -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(540, 6))
+    x, y = z @ rng.normal(size=(6, 20)), z @ rng.normal(size=(6, 16))
+    pictures = np.repeat(np.arange(40), 5)
+    captions = y[pictures] + 0.5 * rng.normal(size=(200, 16))
+    data = make_pools(x[pictures], captions, x_pool=x[40:], y_pool=y[40:])
+    assert module._shift(data, 0) == ""
+    moved = make_pools(x[pictures], captions, x_pool=x[40:] + 3, y_pool=y[40:])
+    assert "sample of the pool in x" in module._shift(moved, 0)
+
+
+def test_one_class_a_pair_is_no_reason_to_stop() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(20, 6))
+    model = Auto(**WIDE).fit(make_pools(np.eye(20), y, x_pool=np.eye(20), y_pool=y))  # type: ignore[arg-type]
+    assert np.isfinite(model.encode_x(np.eye(20))).all()

@@ -136,13 +136,44 @@ def test_inside_sets_matches_stay_inside():
         METHOD, pools, np.arange(pools.n_pairs), per_item=2, folds=3, seed=0, say=lambda _: None
     )
     assert trial.pairs == 30
-    # Each held-out pair joined three sets, of which a third may be held out with it.
-    assert len(trial.hits) == 30 * 3 * 2
-    assert trial.hits[::2].mean() > 0.5
+    assert len(trial.hits) == len(trial.absent) == 30 * 2
+    assert trial.hits[trial.present.rank == 1].mean() > 0.5
     found = proposed(pools, per_item=2)
     assert (sets[found.x] == sets[found.y]).all()
     assert (found.x == found.y)[found.rank == 1].mean() > 0.5
     assert calibrate(trial, coverage=1.0)(found).max() > 0.5
+
+
+class Spy(CCA):
+    """Keeps what it is fitted to."""
+
+    def fit(self, pools, **options):
+        SEEN.append(pools)
+        return super().fit(pools, **options)
+
+
+SEEN = []
+
+
+@pytest.mark.parametrize("size", [0, 6])
+def test_held_out_pairs_join_the_pools_before_the_fit(size):
+    x, y = cloud(72)
+    sets = np.repeat(np.arange(7), 6) if size else np.full(42, -1)
+    pools = make_pools(x[:30], y[:30], x_pool=x[30:], y_pool=y[30:], x_sets=sets, y_sets=sets)
+    SEEN.clear()
+    method = Spy(penalty=1.0, power=0.0, covariances="all")
+    run_trial(method, pools, np.arange(30), per_item=1, folds=3, seed=0, say=lambda _: None)
+    assert len(SEEN) == 2 * 3
+    for one, other in zip(SEEN[::2], SEEN[1::2], strict=True):
+        assert one.n_pairs == other.n_pairs == 20
+        assert len(one.x_pool) == len(other.x_pool) == 10 + 42
+        # Each y is there in one of the two fits.
+        assert len(one.y_pool) == len(other.y_pool) == 5 + 42
+        held = np.concatenate([one.y_pool[:5], other.y_pool[:5]])
+        assert len(np.unique(np.concatenate([held, one.y_pairs]), axis=0)) == 30
+        for filed in (one, other):
+            assert set(filed.x_sets[:10]) <= set(pools.x_sets)
+            assert set(filed.y_sets[:5]) <= set(filed.x_sets[:10])
 
 
 @pytest.mark.parametrize("related", [False, True])

@@ -153,6 +153,19 @@ def distinct_rows(*features: FloatArray, threshold: float = NEAR_DUPLICATE) -> I
     return np.sort(np.unique(groups, return_index=True)[1])
 
 
+def single_pairs(x: FloatArray, y: FloatArray) -> IntArray:
+    """One row, the first, of pairs that have the x or the y in common: they are one draw.
+
+    Five captions of a picture are five pairs and one picture.
+
+    Args:
+        x: Shape [p, d_x].
+        y: Row-aligned. Shape [p, d_y].
+    """
+    keys = [np.unique(side, axis=0, return_inverse=True)[1].reshape(-1) for side in (x, y)]
+    return np.sort(np.unique(near_duplicate_groups(keys=keys), return_index=True)[1])
+
+
 @dataclass(frozen=True)
 class PoolRows:
     """Which rows of a data set are shown as what.

@@ -76,7 +76,7 @@ def expect(
     quarter, a half and all of its training pairs, and ranks the held-out pairs among all pairs and
     the pools; of the two the better counts. Ranks are carried to the asked gallery by the
     beta-binomial, and the logit of R@10 is drawn as a line over the logarithm of the number of
-    pairs. The interval resamples the held-out pairs.
+    pairs. The interval resamples the held-out pairs, those of a group together.
 
     Args:
         pools: Pairs, and pools as distractors.
@@ -107,11 +107,23 @@ def expect(
         return None
     here, later = pools.n_pairs, pools.n_pairs + more
     hits = max(both, key=lambda found: float(found[-1].mean()))
-    drawn = rng.integers(hits.shape[1], size=(DRAWS, hits.shape[1]))
-    line = _line(np.log(counts), _logit(hits[:, drawn].mean(axis=2)), slope)
+    line = _line(np.log(counts), _logit(_resampled(hits, groups, rng)), slope)
     low, high = line.interval(np.log([here, later]))
     curve = [(round(c), 100 * float(h)) for c, h in zip(counts, hits.mean(axis=1), strict=True)]
     return Expectation(gallery, here, low[0], high[0], low[1], high[1], tuple(curve))
+
+
+def _resampled(hits: Array, groups: IntArray, rng: np.random.Generator) -> Array:
+    """Means of hits [shares, pairs] over groups drawn anew: pairs of one are no two observations.
+
+    Returns:
+        Shape [shares, draws].
+    """
+    _, unit = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(unit)
+    sums = np.stack([np.bincount(unit, row) for row in hits])
+    drawn = rng.integers(len(sizes), size=(DRAWS, len(sizes)))
+    return np.asarray(sums[:, drawn].sum(axis=2) / sizes[drawn].sum(axis=1))
 
 
 def _held_out_hits(
@@ -182,7 +194,7 @@ def _hit(zx: FloatArray, zy: FloatArray, groups: IntArray, asked: IntArray, gall
     Args:
         zx: The pairs, then the pool, in the shared space.
         zy: Likewise of the side where partners are sought.
-        groups: Near-duplicates among the pairs: they neither help nor stand in the way.
+        groups: Near-duplicates among the pairs: any of a group is as good as the partner.
         asked: Pairs that were held out.
         gallery: Its size.
     """

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from setclip.data.pools import FloatArray, Pools, make_pools, matrix
-from setclip.data.splits import NEAR_DUPLICATE, distinct_rows
+from setclip.data.splits import NEAR_DUPLICATE, distinct_rows, single_pairs
 from setclip.diagnosis.expectation import FEWEST_PAIRS, SLOPE, Expectation, expect
 from setclip.diagnosis.measured import NEAR, measured_curves, nearest_curve
 from setclip.evaluation.alignability import FEWEST_PAIRS as FEWEST_FOR_GEOMETRY
@@ -191,13 +191,14 @@ def diagnose_pools(
 ) -> Diagnosis:
     """:func:`diagnose` of pools whose shared geometry was measured already."""
     curve = None if shared.shared is None else nearest_curve(shared.shared)
+    single = single_pairs(pools.x_pairs, pools.y_pairs)
     slope = SLOPE if curve is None else (curve.slope(max(pools.n_pairs, 1)), SLOPE[1])
     return Diagnosis(
         pools.n_pairs,
         (len(pools.x_pool), len(pools.y_pool)),
         shared,
-        shift(pools.x_pairs, pools.x_pool, seed=seed),
-        shift(pools.y_pairs, pools.y_pool, seed=seed),
+        shift(pools.x_pairs[single], pools.x_pool, seed=seed),
+        shift(pools.y_pairs[single], pools.y_pool, seed=seed),
         expect(
             pools,
             gallery=GALLERY,

@@ -30,6 +30,8 @@ FEWEST_PAIRS = 10
 # add a little; both hardly depend on the number of pairs.
 MUCH, SOME = 0.35, 0.10
 ROUNDING = 1e-6
+# Of the squared norm of a Gram matrix: a debiased HSIC below this is nothing but rounding.
+ROUNDED = 1e-9
 
 _ADVICE: dict[Level, str] = {
     "much": "unpaired data should help a lot, perhaps even without pairs",
@@ -65,7 +67,7 @@ class Alignability:
     Attributes:
         pairs: Number of known pairs that were given.
         mutual_knn: Overlap of neighbours; None below 10 pairs, as is the next.
-        cka: Linear CKA, debiased.
+        cka: Linear CKA, debiased; None also where all items of a side are equally far apart.
     """
 
     pairs: int
@@ -104,14 +106,15 @@ class Alignability:
     @property
     def verdict(self) -> str:
         """One sentence for people: what was measured, and what to expect of unpaired data."""
-        if self.mutual_knn is None or self.cka is None:
+        if self.mutual_knn is None:
             return (
                 f"Whether the two spaces share geometry cannot be told from {self.pairs} pairs; "
                 f"{FEWEST_PAIRS} or more would show it."
             )
         found = (
             f"neighbour overlap {self.mutual_knn.overlap:.2f} against "
-            f"{self.mutual_knn.chance:.2f} by chance, CKA {self.cka:.2f}"
+            f"{self.mutual_knn.chance:.2f} by chance, CKA "
+            f"{'not defined' if self.cka is None else format(self.cka, '.2f')}"
         )
         if self.level == "unknown":
             return (
@@ -147,11 +150,11 @@ def alignability(
     rows = sample_rows(len(left), cap, seed)
     # Checked before sampling, so that a message names the caller's row.
     units = unit_rows("x", left)[rows], unit_rows("y", right)[rows]
-    kept = left[rows], right[rows]
+    cka = linear_cka(left[rows], right[rows])
     return Alignability(
         len(left),
         mutual_knn(*units, k=min(k, len(rows) // 5), seed=seed),
-        linear_cka(*kept),
+        None if np.isnan(cka) else cka,
     )
 
 
@@ -219,6 +222,10 @@ def linear_cka(x: npt.ArrayLike, y: npt.ArrayLike, *, debiased: bool = True) -> 
     Raises:
         ValueError: NaN, differing row counts, too few pairs, or a side without variance.
 
+    Returns:
+        NaN where no pair of rows of a side is nearer than another, as of one-hot rows: the
+        debiased estimate has nothing to compare there.
+
     Source:
         Kornblith et al., arXiv 1905.00414; unbiased HSIC of Song et al., JMLR 2012, equation 5.
     """
@@ -229,13 +236,16 @@ def linear_cka(x: npt.ArrayLike, y: npt.ArrayLike, *, debiased: bool = True) -> 
         raise ValueError(f"{len(left)} pairs: this estimate of CKA needs {fewest} or more.")
     hsic = _unbiased_hsic if debiased else _cross
     own = hsic(left, left), hsic(right, right)
-    for side, spread in zip("xy", own, strict=True):
-        if spread <= 0:
+    for side, rows in zip("xy", (left, right), strict=True):
+        if (rows == rows[0]).all():
             raise ValueError(
                 f"the features of {side} do not vary over the {len(left)} pairs: CKA is not "
                 f"defined. Give pairs that differ in {side}, or look whether its encoder returns "
                 "one vector for everything."
             )
+    squares = _cross(left, left), _cross(right, right)
+    if any(one <= ROUNDED * all_of_it for one, all_of_it in zip(own, squares, strict=True)):
+        return float("nan")
     return hsic(left, right) / float(np.sqrt(own[0] * own[1]))
 
 

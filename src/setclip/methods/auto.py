@@ -15,7 +15,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from setclip.data.pools import FloatArray, Pools
+from setclip.data.pools import Pools
+from setclip.data.splits import single_pairs
 from setclip.evaluation.alignability import Alignability, alignability, with_directions
 from setclip.evaluation.shift import energy_test
 from setclip.linear.cca import cca
@@ -53,7 +54,7 @@ LEAD, SHIFTED = 1.5, 0.025
 # Up to here maps of the features as they are stand before those of kernel features: so few pairs
 # show no bend in what encoders tell of real items, and may hide that a linear map is the truth.
 FEW = 49
-# Share of distinct rows among the pairs from which they are taken as they are.
+# Share of distinct items among the pairs from which these are taken as they are.
 DISTINCT = 0.9
 # Share of the smaller pool's rows in shared sets under which the others are said to be left out.
 FEW_IN_SETS = 0.1
@@ -365,17 +366,12 @@ def _shared_geometry(pools: Pools) -> Alignability | None:
 
 def _shift(pools: Pools, seed: int) -> str:
     """In words, that the pairs are no sample of the pools; empty if nothing shows it."""
+    single = single_pairs(pools.x_pairs, pools.y_pairs)
+    if len(single) >= DISTINCT * pools.n_pairs:
+        single = np.arange(pools.n_pairs)
     sides = (("x", pools.x_pairs, pools.x_pool), ("y", pools.y_pairs, pools.y_pool))
-    values = {
-        side: energy_test(_without_copies(pairs), pool, seed=seed) for side, pairs, pool in sides
-    }
+    values = {side: energy_test(pairs[single], pool, seed=seed) for side, pairs, pool in sides}
     shifted = [f"{side} (p = {p:.3f})" for side, p in values.items() if p <= SHIFTED]
     if not shifted:
         return ""
     return f"The pairs are not a random sample of the pool in {' and '.join(shifted)}. "
-
-
-def _without_copies(rows: FloatArray) -> FloatArray:
-    """The rows, one of each where many repeat: five captions of a picture are one draw of it."""
-    single = np.unique(rows, axis=0)
-    return single if len(single) < DISTINCT * len(rows) else rows

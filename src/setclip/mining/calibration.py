@@ -29,9 +29,10 @@ class Trial:
     Attributes:
         present: Candidates of held-out x whose partner stood among the y.
         hits: Which of these are the partner. Shape [present].
-        absent: Candidates of the same x with all held-out y taken away: all wrong.
+        absent: Candidates of held-out x whose partner was not there: all wrong.
         pairs: Number of held-out pairs.
-        fits: Models that were fitted without some of them; 0 where the run's own has seen none.
+        fits: Parts of the pairs that models were fitted without knowing, two models each; 0 where
+            the run's own has seen none.
     """
 
     present: Candidates

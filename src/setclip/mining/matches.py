@@ -167,8 +167,8 @@ def _by_test(
     test = material.test_x, material.test_y
     trial = trial_on_test(model, test, pool, material.pools, per_item=per_item, seed=seed)
     return trial, (
-        f"Calibrated on the {count:,} pairs of the run's test. Where near-duplicates of the test "
-        "were kept out of the pools, it is a little easier than the pools are among themselves."
+        f"Calibrated on the {count:,} pairs of the run's test, which its encoders did not learn "
+        "from as they did from the pools: where a match is doubtful, its probability is too high."
     )
 
 

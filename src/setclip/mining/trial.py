@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from setclip.data.pools import Examples, FloatArray, IntArray, Pools
+from setclip.data.pools import NO_SET, Examples, FloatArray, IntArray, Pools
 from setclip.data.samplers import rows_of_shared_sets
 from setclip.methods import Method
 from setclip.methods.tuning import Fold, make_folds
@@ -65,53 +65,92 @@ def run_trial(
     seed: int,
     say: Say,
 ) -> Trial | None:
-    """Fit without some of the pairs, propose partners for these, and see which are right.
+    """Fit without knowing some of the pairs, propose partners for these, and see which are right.
 
-    Every pair is held out once, unless too little would be left to learn from; sets stay whole.
-    Where matches are sought inside sets, a held-out pair joins some random sets, one after the
-    other.
+    Every pair is held out once, unless too little would be left to learn from. What is held out
+    joins the pools before the fit, as items whose partner is not known: a map that was fitted to a
+    matching of its pools scores their rows too high, right or wrong, and so it must those whose
+    partners are known here. One half of it has its partners there, the other has not, and then
+    the reverse. Where there are sets, each joins a random one.
 
     Args:
         method: What the run was fitted with.
         pools: What it was fitted on, with ten pairs or more.
         groups: Of the pairs: those of one number are alike, and held out together. Shape [p].
         per_item: Candidates for each x.
-        folds: Fits, at most.
+        folds: Parts of the pairs, at most; each takes two fits.
         seed: Of the folds and the fits.
         say: Receives a sentence at each fit.
 
     Returns:
         The trial; None where no part of the pairs leaves enough to learn from.
     """
-    present, absent, hits, held = [], [], [], 0
+    present, absent, hits = [], [], []
     rng = np.random.default_rng(seed)
     splits = make_folds(pools, folds, seed=seed, hold_sets=False, groups=groups)
     for number, fold in enumerate(splits, start=1):
-        say(f"Fitting {method.kind} without a part of the pairs, {number} of {len(splits)}.")
-        model = method.fit(fold.train, seed=seed)
         n = len(fold.pairs)
-        zx = model.encode_x(np.concatenate([fold.x[:n], fold.train.x_pool]))
-        zy = model.encode_y(np.concatenate([fold.y[:n], fold.train.y_pool]))
-        for there, gone in _put_back(fold.train, n, zx, zy, per_item, rng):
-            present.append(there)
-            hits.append(_are_partners(fold, there.x, there.y))
-            absent.append(gone)
-        held += n
+        first = _one_half(groups[fold.pairs], rng)
+        for turn, there in enumerate((first, ~first)):
+            done = f"{2 * number - 1 + turn} of {2 * len(splits)}"
+            say(f"Fitting {method.kind} without a part of the pairs, {done}.")
+            filed = _filed(fold, there, rng)
+            model = method.fit(filed, seed=seed)
+            zx, zy = model.encode_x(filed.x_pool), model.encode_y(filed.y_pool)
+            found = propose(zx, zy, filed, per_item=per_item)
+            known = found.at(found.x < n)
+            present.append(known.at(there[known.x]))
+            absent.append(known.at(~there[known.x]))
+            hits.append(_are_partners(fold, np.flatnonzero(there), present[-1]))
     if not splits:
         return None
+    held = sum(len(fold.pairs) for fold in splits)
     return Trial(join(present), np.concatenate(hits), join(absent), held, len(splits))
 
 
-def _are_partners(fold: Fold, x: IntArray, y: IntArray) -> npt.NDArray[np.bool_]:
-    """Whether rows of held-out pairs belong together: one pair's, or a copy's of either side.
+def _one_half(groups: IntArray, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Which rows are of the first half of the groups."""
+    units = np.unique(groups, return_inverse=True)[1]
+    order: IntArray = rng.permutation(int(units.max(initial=-1)) + 1)
+    return np.asarray(2 * order[units] < len(order))
+
+
+def _filed(fold: Fold, there: npt.NDArray[np.bool_], rng: np.random.Generator) -> Pools:
+    """The pools of a fold with its held-out x before their own rows, and those y that are there."""
+    train, n = fold.train, len(fold.pairs)
+    shared = train.shared_sets
+    sets = rng.choice(shared, n) if len(shared) else np.full(n, NO_SET)
+    return Pools(
+        train.x_pairs,
+        train.y_pairs,
+        np.concatenate([fold.x[:n], train.x_pool]),
+        np.concatenate([fold.y[:n][there], train.y_pool]),
+        np.concatenate([sets, train.x_sets]),
+        np.concatenate([sets[there], train.y_sets]),
+    )
+
+
+def _are_partners(fold: Fold, there: IntArray, found: Candidates) -> npt.NDArray[np.bool_]:
+    """Whether held-out x were proposed a partner: their pair's, or a copy's of either side.
 
     Any of five captions of a picture is right.
+
+    Args:
+        fold: With the held-out pairs.
+        there: Those whose y are the first of the pool.
+        found: Candidates of the held-out x.
     """
-    known = y < len(fold.pairs)
-    right = np.zeros(len(x), dtype=bool)
-    for rows in (fold.x, fold.y):
-        right[known] |= (rows[x[known]] == rows[y[known]]).all(axis=1)
+    known = found.y < len(there)
+    x, y = found.x[known], there[found.y[known]]
+    right = np.zeros(len(found.x), dtype=bool)
+    right[known] = _alike((fold.x, fold.y), x, y)
     return right
+
+
+def _alike(sides: tuple[FloatArray, FloatArray], x: IntArray, y: IntArray) -> npt.NDArray[np.bool_]:
+    """Whether pairs of these numbers have the same row on either side."""
+    equal = [(rows[x] == rows[y]).all(axis=1) for rows in sides]
+    return np.asarray(equal[0] | equal[1])
 
 
 def trial_on_test(
@@ -139,7 +178,10 @@ def trial_on_test(
     rng = np.random.default_rng(seed)
     present, absent = map(list, zip(*_put_back(pools, n, zx, zy, per_item, rng), strict=True))
     there = join(present)
-    return Trial(there, there.x == there.y, join(absent), n)
+    known = there.y < n
+    hits = np.zeros(len(there), dtype=bool)
+    hits[known] = _alike((test[0].features, test[1].features), there.x[known], there.y[known])
+    return Trial(there, hits, join(absent), n)
 
 
 def _put_back(

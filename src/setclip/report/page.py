@@ -188,9 +188,10 @@ def _supervision(content: ReportContent) -> list[tuple[str, str, str]]:
 def _alignability(content: ReportContent) -> list[Number]:
     """The numbers behind the sentence, none if there were too few pairs to measure them."""
     measured = content.alignability
-    if measured is None or measured.mutual_knn is None or measured.cka is None:
+    if measured is None or measured.mutual_knn is None:
         return []
     found = measured.mutual_knn
+    cka = [] if measured.cka is None else [Number("CKA", f"{measured.cka:.2f}", "linear, debiased")]
     return [
         Number(
             "neighbour overlap",
@@ -198,7 +199,7 @@ def _alignability(content: ReportContent) -> list[Number]:
             f"95 % interval {found.overlap.low:.2f}–{found.overlap.high:.2f}, "
             f"chance {found.chance:.2f}, {found.k} neighbours",
         ),
-        Number("CKA", f"{measured.cka:.2f}", "linear, debiased"),
+        *cka,
     ]
 
 
