@@ -64,9 +64,7 @@ class TransportProcrustes(Options):
                 **self.model_dump(exclude={"kind", "start"}),
             )
         log_history(journal, "climb", "score", found.history)
-        score = (
-            f"rows matched under maps fitted without them have a mean cosine of {found.score:.3f}"
-        )
+        score = f"matched rows, most of them fitted to, have a mean cosine of {found.score:.3f}"
         if start is not None:
             journal.note(f"Started from the pairs; {score}.")
         elif math.isnan(found.agreement):
