@@ -173,10 +173,17 @@ def test_columns_of_ids_are_named_and_not_learned_from(tmp_path, ids):
         read_features(tmp_path / "x.parquet")
 
 
-def test_counts_beside_fractions_are_features(tmp_path):
-    table = {"spots": [1, 3, 3, 2], "f0": [0.1, 0.2, 0.3, 0.4]}
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"spots": [1, 3, 3, 2], "f0": [0.5, 0.25, 0.75, 0.125]},
+        {"length": [10, 12, 9, 11], "width": [3, 3, 4, 5], "f0": [0.5, 0.25, 0.75, 0.125]},
+        {"f0": [1, 3, 4, 2], "f1": [1, 1, 2, 3]},
+    ],
+)
+def test_whole_numbers_may_be_features(tmp_path, table):
     pq.write_table(pa.table(table), tmp_path / "x.parquet")
-    assert read_features(tmp_path / "x.parquet").tolist()[1] == [3, np.float32(0.2)]
+    assert read_features(tmp_path / "x.parquet").T.tolist() == list(table.values())
 
 
 def test_the_index_of_a_data_frame_is_no_feature(tmp_path):

@@ -147,19 +147,22 @@ def _read_parquet(path: Path, name: str | None) -> AnyArray:
 
 
 def _refuse_ids(path: Path, table: Any) -> None:
-    """Raise where a column is no feature: text, or whole numbers beside others, all distinct."""
+    """Raise where columns beside features are none: text, or whole numbers that number the rows.
+
+    The latter is one column among fractional ones, with a value of its own in every row.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    def is_id(name: str) -> bool:
-        kind = table.schema.field(name).type
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            return True
-        distinct = pa.types.is_integer(kind) and pc.count_distinct(table[name]).as_py()
-        return bool(distinct and distinct == len(table) > 2)
-
-    ids = [name for name in table.column_names if is_id(name)]
-    if ids and len(ids) < len(table.column_names):
+    kinds = {field.name: field.type for field in table.schema}
+    ids = [
+        n for n, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    ]
+    whole = [name for name, kind in kinds.items() if pa.types.is_integer(kind)]
+    fractional = [name for name, kind in kinds.items() if pa.types.is_floating(kind)]
+    if len(whole) == 1 and len(whole) + len(fractional) + len(ids) == len(kinds):
+        ids += [n for n in whole if pc.count_distinct(table[n]).as_py() == len(table) > 2]
+    if ids and fractional:
         raise ArrayFileError(
             f"{path}: columns {', '.join(map(repr, ids))} look like ids (text, or a whole number "
             "of its own in every row) beside features. Drop them, or keep the features in one "
