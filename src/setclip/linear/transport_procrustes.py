@@ -12,10 +12,10 @@ stops early, for two reasons that this module removes:
   the polar factor, only at the end; and the matching is soft, an entropic transport plan, which
   also costs a tenth of a Hungarian one.
 
-The score of a half is a label-free measure of the map, a little too high. It picks the start: several are
-tried for a few steps, and the two best go on to the end. If they end at different maps, a third
-that began like the better one is taken there too; if that also ends elsewhere, nothing found is
-to be believed.
+The score of a half is a label-free measure of the map, a little too high. It picks the start:
+several are tried for a few steps, and the two best go on to the end. If they end at different maps,
+a third that began like the better one is taken there too; if that also ends elsewhere, nothing
+found is to be believed.
 """
 
 from __future__ import annotations
