@@ -267,11 +267,14 @@ def test_few_pairs_of_one_item_do_not_stop_what_sets_give() -> None:
 
 def test_copies_of_pairs_are_no_shift() -> None:
     """Five captions of a picture are five pairs of one x, drawn once."""
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((2, 400, 6))
     copies = np.repeat(np.arange(60), 5)
-    data = make_pools(x[copies], y[copies], x_pool=x[60:230], y_pool=y[230:])
-    assert module._shift(data, 0) == ""
+    told = []
+    for seed in range(10):
+        x, y = np.random.default_rng(seed).standard_normal((2, 400, 6))
+        data = make_pools(x[copies], y[copies], x_pool=x[60:230], y_pool=y[230:])
+        told.append(module._shift(data, 0))
+    # One in twenty by chance; where copies count, all.
+    assert sum(map(bool, told)) <= 2
 
 
 def test_a_few_rows_in_sets_are_warned_of() -> None:
