@@ -350,7 +350,10 @@ class AlignedModel:
         return embedded
 
     def save(self, directory: str | Path) -> None:
-        """Write weights, ``model.json`` and the card ``README.md``, each atomically."""
+        """Write weights, ``model.json`` and the card ``README.md``, each atomically.
+
+        Where a README.md of somebody else's lies in the folder the card is ``MODEL.md``.
+        """
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {

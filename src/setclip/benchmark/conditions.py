@@ -86,7 +86,7 @@ def draw(cell: Cell, data: BenchmarkData) -> Draw:
 
 def trains_encoders(cell: Cell) -> bool:
     """Whether the method of a cell takes raw items."""
-    return bool(getattr(cell.method, "trains_encoders", False))
+    return cell.method.trains_encoders
 
 
 def _draw_pools(cell: Cell, data: BenchmarkData, train: IntArray, held: IntArray) -> Pools:

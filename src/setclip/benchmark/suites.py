@@ -164,7 +164,7 @@ OFTEN_ENOUGH: dict[str, Fewer] = {
     "transport-cca": Fewer(seeds=3),
     **dict.fromkeys(CLOUDS[1:], Fewer(pairs=(0, 20), seeds=2)),
 }
-"""Where `full` measures less, so that it ends within three hours on two cores."""
+"""Where `full` measures less, so that it ends within three hours or so on two quiet cores."""
 TWICE_AND_DAMAGED = (
     # With these the best of 2p pairs alone is known at every p of the tables from 5 to 200.
     Further(

@@ -149,8 +149,7 @@ def distinct_rows(*features: FloatArray, threshold: float = NEAR_DUPLICATE) -> I
         features: Arrays of the same items. Each shape [n, d].
         threshold: Cosine above which two rows are near-duplicates.
     """
-    groups = near_duplicate_groups(*features, threshold=threshold)
-    return np.sort(np.unique(groups, return_index=True)[1])
+    return _first_of_each(near_duplicate_groups(*features, threshold=threshold))
 
 
 def single_pairs(x: FloatArray, y: FloatArray) -> IntArray:
@@ -163,7 +162,12 @@ def single_pairs(x: FloatArray, y: FloatArray) -> IntArray:
         y: Row-aligned. Shape [p, d_y].
     """
     keys = [np.unique(side, axis=0, return_inverse=True)[1].reshape(-1) for side in (x, y)]
-    return np.sort(np.unique(near_duplicate_groups(keys=keys), return_index=True)[1])
+    return _first_of_each(near_duplicate_groups(keys=keys))
+
+
+def _first_of_each(groups: IntArray) -> IntArray:
+    first: IntArray = np.sort(np.unique(groups, return_index=True)[1])
+    return first
 
 
 @dataclass(frozen=True)

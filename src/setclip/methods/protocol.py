@@ -22,10 +22,12 @@ class Method(Protocol):
     Attributes:
         uses: Kinds of supervision it learns from; the others it is not shown.
         enough: Kinds of supervision that are enough together, each such choice.
+        trains_encoders: Whether it takes raw items and gives a model that does.
     """
 
     uses: ClassVar[frozenset[Supervision]]
     enough: ClassVar[frozenset[frozenset[Supervision]]]
+    trains_encoders: ClassVar[bool]
 
     def fit(self, pools: Pools, *, seed: int = 0, journal: Journal | None = None) -> AlignedModel:
         """Align the pools.

@@ -31,7 +31,7 @@ class Trial:
         hits: Which of these are the partner. Shape [present].
         absent: Candidates of held-out x whose partner was not there: all wrong.
         pairs: Number of held-out pairs.
-        fits: Parts of the pairs that models were fitted without knowing, two models each; 0 where
+        folds: Parts of the pairs that models were fitted without knowing, two models each; 0 where
             the run's own has seen none.
     """
 
@@ -39,7 +39,7 @@ class Trial:
     hits: npt.NDArray[np.bool_]
     absent: Candidates
     pairs: int
-    fits: int = 0
+    folds: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -144,7 +144,7 @@ def _by_folds(
             "order is by margin."
         )
     return trial, (
-        f"Calibrated on {trial.pairs:,} held-out pairs in {trial.fits} folds; each fold's model "
+        f"Calibrated on {trial.pairs:,} held-out pairs in {trial.folds} folds; each fold's model "
         "saw fewer pairs than the run's, so the probabilities are a little low."
     )
 
@@ -168,7 +168,8 @@ def _by_test(
     trial = trial_on_test(model, test, pool, material.pools, per_item=per_item, seed=seed)
     return trial, (
         f"Calibrated on the {count:,} pairs of the run's test, which its encoders did not learn "
-        "from as they did from the pools: where a match is doubtful, its probability is too high."
+        "from as they did from the pools: where a match is doubtful, its probability may be too "
+        "high."
     )
 
 
